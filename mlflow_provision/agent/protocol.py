@@ -1,0 +1,81 @@
+"""What travels between the operator's side and the agent: one JSON request in, JSON lines of events out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Union
+
+# The agent skips every line before this one: sudo may or may not have consumed the password that precedes it.
+PREAMBLE = "MLFLOW-PROVISION"
+
+OK = "ok"
+CHANGED = "changed"
+FAILED = "failed"
+SKIPPED = "skipped"
+
+
+class AgentError(Exception):
+    """A failure on the host that a person can act on. `kind` lets programs tell failures apart (`locked`, …)."""
+
+    def __init__(self, message: str, hint: str = "", kind: str = "failed") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class Start:
+    """A step begins."""
+
+    step: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Output:
+    """A line printed by a long-running step."""
+
+    step: str
+    line: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """A step has ended. `verdict` is ok, changed, failed or skipped; in a plan, `changed` means "would change"."""
+
+    step: str
+    title: str
+    verdict: str
+    seconds: float = 0.0
+    summary: str = ""
+    diff: str = ""
+
+
+@dataclass(frozen=True)
+class Done:
+    """The last event of a request: its data, or the error that ended it."""
+
+    data: dict[str, Any] = field(default_factory=dict)
+    error: dict[str, str] | None = None
+    seconds: float = 0.0
+
+
+Event = Union[Start, Output, Result, Done]
+_EVENTS: dict[str, type[Any]] = {"start": Start, "output": Output, "result": Result, "done": Done}
+_NAMES = {cls: name for name, cls in _EVENTS.items()}
+
+
+def encode(event: Event) -> str:
+    """One event as one line of JSON."""
+    return json.dumps({"event": _NAMES[type(event)], **asdict(event)}, ensure_ascii=True)
+
+
+def decode(line: str) -> Event:
+    """The event in one line of JSON. Raises ValueError for anything else."""
+    data = json.loads(line)
+    if not isinstance(data, dict) or data.get("event") not in _EVENTS:
+        raise ValueError("not an event: " + line[:200])
+    event: Event = _EVENTS[data.pop("event")](**data)
+    return event
