@@ -1,0 +1,42 @@
+"""What the operator wants: a `Deployment`, its rules, its file, and its secrets in a file of their own."""
+
+from mlflow_provision.config.deployment import (
+    DEFAULT_INDEX_URL,
+    DEFAULT_MLFLOW_VERSION,
+    Artifacts,
+    Auth,
+    Deployment,
+    MLflow,
+    Secrets,
+)
+from mlflow_provision.config.places import config_dir, deployment_path, find, forget, names, secrets_path
+from mlflow_provision.config.rules.auth import generate_password, password_problem
+from mlflow_provision.config.secrets_file import ENVIRONMENT, load_secrets, missing_secrets, save_secrets
+from mlflow_provision.config.toml_file import load, save
+from mlflow_provision.config.validate import check, validate
+
+__all__ = [
+    "DEFAULT_INDEX_URL",
+    "DEFAULT_MLFLOW_VERSION",
+    "ENVIRONMENT",
+    "Artifacts",
+    "Auth",
+    "Deployment",
+    "MLflow",
+    "Secrets",
+    "check",
+    "config_dir",
+    "deployment_path",
+    "find",
+    "forget",
+    "generate_password",
+    "load",
+    "load_secrets",
+    "missing_secrets",
+    "names",
+    "password_problem",
+    "save",
+    "save_secrets",
+    "secrets_path",
+    "validate",
+]

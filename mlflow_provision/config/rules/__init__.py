@@ -1,0 +1,1 @@
+"""What each part of a deployment must look like. A rule yields every problem it finds, key first."""
