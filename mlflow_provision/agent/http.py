@@ -1,0 +1,149 @@
+"""A small HTTP client: no proxies, no redirects, any Host header, bodies that stream."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import json
+import socket
+import ssl
+from dataclasses import dataclass, field, replace
+from typing import Any, BinaryIO, Callable, Mapping, Union
+from urllib.parse import quote, urlencode, urlsplit
+
+_CHUNK = 256 << 10
+_LARGEST_BODY = 16 << 20  # of an answer kept in memory; whoever expects more passes a sink
+
+Body = Union[bytes, BinaryIO, None]
+
+
+class NoAnswer(Exception):
+    """There was no HTTP answer. `kind` is refused, timeout, name, tls or lost."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class Response:
+    """An HTTP answer; header names are in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode("utf-8", "replace")
+
+    def json(self) -> Any:
+        """The body as JSON; raises ValueError."""
+        return json.loads(self.body.decode("utf-8"))
+
+
+@dataclass(frozen=True)
+class Client:
+    """Speaks to one server, with basic auth when there is a username. One connection per request."""
+
+    url: str
+    username: str = ""
+    password: str = field(default="", repr=False)
+    timeout: float = 10.0
+
+    def anonymous(self) -> Client:
+        """The same server, without credentials."""
+        return replace(self, username="", password="")
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        data: Any = None,
+        body: Body = None,
+        length: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        sink: Callable[[bytes], object] | None = None,
+        timeout: float | None = None,
+    ) -> Response:
+        """One request. `data` is sent as JSON, `body` as it is (with its `length` when it is a file).
+
+        The body of a 2xx answer goes to `sink` piece by piece when there is one. Raises NoAnswer.
+        """
+        parts = urlsplit(self.url)
+        sent = {"Host": parts.netloc.rpartition("@")[2], "Accept-Encoding": "identity", "Connection": "close"}
+        if self.username:
+            pair = f"{self.username}:{self.password}".encode()
+            sent["Authorization"] = "Basic " + base64.b64encode(pair).decode("ascii")
+        if data is not None:
+            body = json.dumps(data).encode()
+            sent["Content-Type"] = "application/json"
+        if isinstance(body, bytes):
+            length = len(body)
+        if length is not None or method in ("POST", "PUT"):
+            sent["Content-Length"] = str(length or 0)
+        sent.update(headers or {})
+        target = parts.path.rstrip("/") + path
+        if query:
+            target += "?" + urlencode(query, quote_via=quote)
+        return self._exchange(method, target, sent, body, sink, timeout or self.timeout)
+
+    def _exchange(
+        self,
+        method: str,
+        target: str,
+        headers: dict[str, str],
+        body: Body,
+        sink: Callable[[bytes], object] | None,
+        timeout: float,
+    ) -> Response:
+        parts = urlsplit(self.url)
+        where = f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+        connection = _connection(self.url, timeout)
+        try:
+            connection.connect()
+            connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
+            for name, value in headers.items():
+                connection.putheader(name, value)
+            # A server may refuse before it has read everything; its answer says more than the broken pipe.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.endheaders()
+                if body is not None:
+                    connection.send(body)
+            return _received(connection.getresponse(), sink)
+        except ssl.SSLError as error:
+            reason = getattr(error, "verify_message", "") or error.reason or "no TLS"
+            raise NoAnswer("tls", f"TLS with {where} failed: {reason}") from None
+        except socket.gaierror:
+            raise NoAnswer("name", f"this host cannot resolve the name {parts.hostname}") from None
+        except ConnectionRefusedError:
+            raise NoAnswer("refused", f"connection refused: nothing listens at {where}") from None
+        except socket.timeout:
+            raise NoAnswer("timeout", f"no answer from {where} within {timeout:.0f} s") from None
+        except (OSError, http.client.HTTPException) as error:
+            reason = getattr(error, "strerror", "") or type(error).__name__
+            raise NoAnswer("lost", f"no HTTP answer from {where}: {reason}") from None
+        finally:
+            connection.close()
+
+
+def _connection(url: str, timeout: float) -> http.client.HTTPConnection:
+    parts = urlsplit(url)
+    if parts.scheme == "https":
+        context = ssl.create_default_context()
+        return http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=timeout, context=context)
+    return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
+
+
+def _received(answer: http.client.HTTPResponse, sink: Callable[[bytes], object] | None) -> Response:
+    headers = {name.lower(): value for name, value in answer.getheaders()}
+    if sink is None or not 200 <= answer.status < 300:
+        return Response(answer.status, headers, answer.read(_LARGEST_BODY))
+    while True:
+        piece = answer.read(_CHUNK)
+        if not piece:
+            return Response(answer.status, headers, b"")
+        sink(piece)
