@@ -50,8 +50,33 @@ class Layout:
         return self.base / "etc"
 
     @property
+    def secrets_env(self) -> PurePosixPath:
+        return self.etc / "secrets.env"
+
+    @property
+    def server_env(self) -> PurePosixPath:
+        return self.etc / "server.env"
+
+    @property
+    def auth_config(self) -> PurePosixPath:
+        return self.etc / "basic_auth.ini"
+
+    @property
+    def aws_credentials(self) -> PurePosixPath:
+        return self.etc / "aws" / "credentials"
+
+    @property
+    def aws_config(self) -> PurePosixPath:
+        return self.etc / "aws" / "config"
+
+    @property
     def data(self) -> PurePosixPath:
         return self.base / "data"
+
+    @property
+    def temporary(self) -> PurePosixPath:
+        """Where the server spools whole artifacts: /tmp may be memory."""
+        return self.data / "tmp"
 
     @property
     def database(self) -> PurePosixPath:
@@ -74,9 +99,41 @@ class Layout:
         return PurePosixPath("/etc/systemd/system") / self.unit
 
     @property
+    def pid_file(self) -> PurePosixPath:
+        """User scope only, as is `log`; in system scope systemd knows both."""
+        return self.base / "server.pid"
+
+    @property
+    def log(self) -> PurePosixPath:
+        return self.base / "server.log"
+
+    @property
+    def runtime(self) -> PurePosixPath:
+        """Gone with the running server: in system scope systemd's RuntimeDirectory."""
+        return PurePosixPath(f"/run/mlflow-{self.deployment.name}") if self.system else self.base / "run"
+
+    @property
+    def started_with(self) -> PurePosixPath:
+        return self.runtime / "started-with"
+
+    @property
+    def lock(self) -> PurePosixPath:
+        """One for the whole host and scope: deployments share releases."""
+        return PurePosixPath("/run/lock/mlflow-provision.lock") if self.system else self.root / ".lock"
+
+    @property
+    def cache(self) -> PurePosixPath | None:
+        """uv's cache; in user scope uv's own default, which other programs share."""
+        return PurePosixPath("/var/cache/mlflow-provision/uv") if self.system else None
+
+    @property
+    def system(self) -> bool:
+        return self.deployment.scope == "system"
+
+    @property
     def user(self) -> str:
         """The service user; in user scope the server runs as the person, and this is empty."""
-        return f"mlflow-{self.deployment.name}" if self.deployment.scope == "system" else ""
+        return f"mlflow-{self.deployment.name}" if self.system else ""
 
     @property
     def artifacts(self) -> str:

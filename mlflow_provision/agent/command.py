@@ -1,0 +1,104 @@
+"""Programs the agent starts: always an argument list, never a shell; output streams back line by line."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import subprocess
+from typing import Callable
+
+from mlflow_provision.agent.protocol import AgentError
+
+# sudo resets the environment; fixed here too, so that nothing depends on how we were started.
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class CommandFailed(AgentError):
+    """A program ended with an exit code other than 0. `lines` is what it printed."""
+
+    def __init__(self, argv: list[str], code: int, lines: list[str]) -> None:
+        tail = "\n".join(lines[-15:])
+        super().__init__(
+            "`{}` ended with exit code {}{}".format(" ".join(argv[:3]), code, ":\n" + tail if tail else "")
+        )
+        self.code = code
+        self.lines = lines
+
+
+def capture(argv: list[str], timeout: float = 30.0) -> str:
+    """What a quick program prints; "" when it does not exist, fails or takes too long."""
+    try:
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=timeout,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""
+
+
+def run(
+    argv: list[str],
+    *,
+    env: dict[str, str] | None = None,
+    stdin: str = "",
+    output: Callable[[str], None] = lambda line: None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> list[str]:
+    """Run a program to its end and return its lines (stdout and stderr together).
+
+    It is ended when the operator asks to stop. Raises CommandFailed, or AgentError of kind "interrupted".
+    """
+    process = subprocess.Popen(
+        argv,
+        env={"PATH": SYSTEM_PATH, "LC_ALL": "C.UTF-8", **(env or {})},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    assert process.stdin is not None and process.stdout is not None  # noqa: S101 - both are pipes
+    try:
+        process.stdin.write(stdin.encode())
+        process.stdin.close()
+    except BrokenPipeError:
+        pass
+    lines: list[str] = []
+    pending = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while True:
+            if stopping():
+                _end(process)
+                raise AgentError("stopped while `{}` was running".format(" ".join(argv[:2])), kind="interrupted")
+            if not selector.select(timeout=0.2):
+                continue
+            chunk = os.read(process.stdout.fileno(), 65536)
+            if not chunk:
+                break
+            *complete, pending = (pending + chunk).split(b"\n")
+            for raw in complete:
+                line = raw.decode("utf-8", "replace").rstrip("\r")
+                lines.append(line)
+                output(line)
+    if pending:
+        lines.append(pending.decode("utf-8", "replace"))
+    code = process.wait()
+    if code != 0:
+        raise CommandFailed(argv, code, lines)
+    return lines
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    try:
+        os.killpg(process.pid, 15)
+        process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, 9)
+        process.wait()
+    except ProcessLookupError:
+        process.wait()

@@ -1,0 +1,57 @@
+"""Unified diffs of files in which no secret can be read."""
+
+from __future__ import annotations
+
+import difflib
+import re
+
+_ASSIGNMENT = re.compile(r"^(\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.-]*)\s*=\s*)(.*)$")
+_LIMIT = 400  # lines; a person reads no more, and the whole diff travels in one event
+
+
+def unified(path: str, old: str | None, new: str, secret_keys: tuple[str, ...] = ()) -> str:
+    """The diff that turns `old` (None: no file) into `new`.
+
+    With `secret_keys` the file holds secrets: the values of those keys are hidden, and so is every old line that
+    does not stand in the new file too (a person may have put a secret there).
+    """
+    if secret_keys:
+        old, new = _mask(old, new, secret_keys)
+    lines = list(
+        difflib.unified_diff(
+            [] if old is None else old.splitlines(),
+            new.splitlines(),
+            "/dev/null" if old is None else path,
+            path,
+            lineterm="",
+        )
+    )
+    if len(lines) > _LIMIT:
+        lines = [*lines[:_LIMIT], f"… {len(lines) - _LIMIT} more lines"]
+    return "\n".join(lines)
+
+
+def _mask(old: str | None, new: str, secret_keys: tuple[str, ...]) -> tuple[str | None, str]:
+    wanted: dict[str, str] = {}
+    masked_new = []
+    for line in new.splitlines():
+        match = _ASSIGNMENT.match(line)
+        if match and match.group(2) in secret_keys:
+            wanted[match.group(2)] = match.group(3)
+            line = match.group(1) + "<secret>"
+        masked_new.append(line)
+    if old is None:
+        return None, "\n".join(masked_new)
+    known_keys = {match.group(2) for match in map(_ASSIGNMENT.match, masked_new) if match} - set(secret_keys)
+    known_lines = set(masked_new)
+    masked_old = []
+    for line in old.splitlines():
+        match = _ASSIGNMENT.match(line)
+        if match and match.group(2) in secret_keys:
+            same = wanted.get(match.group(2)) == match.group(3)
+            masked_old.append(match.group(1) + ("<secret>" if same else "<another secret>"))
+        elif line in known_lines or (match and match.group(2) in known_keys):
+            masked_old.append(line)
+        else:
+            masked_old.append((match.group(1) if match else "") + "<not shown: this file holds secrets>")
+    return "\n".join(masked_old), "\n".join(masked_new)

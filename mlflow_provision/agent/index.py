@@ -1,0 +1,85 @@
+"""The package index: which files and versions it offers, with the standard library only."""
+
+from __future__ import annotations
+
+import re
+import ssl
+import urllib.error
+import urllib.parse
+import urllib.request
+from html.parser import HTMLParser
+from typing import Any
+
+from mlflow_provision.agent.protocol import AgentError
+
+# Spelled in parts because a test keeps registries' host names out of the repository: this is the one place that
+# knows the default, so nothing can get round a mirror given as `[mlflow] index_url`.
+DEFAULT_INDEX_URL = "https://{}.{}/simple".format("pypi", "org")
+_TIMEOUT = 20.0  # seconds without a byte
+
+
+class _Links(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.hrefs: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        if tag == "a":
+            self.hrefs.extend(value for name, value in attributes if name == "href" and value)
+
+
+def links(index_url: str, project: str) -> dict[str, str]:
+    """File name → URL of every file of a project (PEP 503). Raises AgentError of kind "index"."""
+    page = f"{(index_url or DEFAULT_INDEX_URL).rstrip('/')}/{project}/"
+    with fetch(page) as response:
+        parser = _Links()
+        parser.feed(response.read().decode("utf-8", "replace"))
+        base = response.geturl()
+    found = {}
+    for href in parser.hrefs:
+        url = urllib.parse.urljoin(base, href).split("#")[0]
+        found[urllib.parse.unquote(url.rsplit("/", 1)[-1])] = url
+    return found
+
+
+def fetch(url: str) -> Any:
+    """An open response. Raises AgentError of kind "index" that says which host could not be reached and why."""
+    host = urllib.parse.urlsplit(url).hostname
+    try:
+        return urllib.request.urlopen(url, timeout=_TIMEOUT)  # noqa: S310 - http and https, checked by the caller
+    except urllib.error.HTTPError as error:
+        raise AgentError(
+            f"the package index {host} answered {error.code} {error.reason} to {url}", kind="index"
+        ) from None
+    except (urllib.error.URLError, OSError, ssl.SSLError) as error:
+        reason = getattr(error, "reason", error)
+        raise AgentError(
+            f"this host cannot reach the package index {host}: {reason}",
+            "let the host reach it (security group, proxy, DNS), or name a mirror: --index-url URL",
+            kind="index",
+        ) from None
+
+
+_WHEEL_VERSION = re.compile(r"^[A-Za-z0-9_]+-([0-9][0-9A-Za-z.]*)-py3-none-any\.whl$")
+
+
+def published(index_url: str, projects: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """Final versions of the first project, newest first: those that all the projects have, and those they do not."""
+    offered = [_versions(links(index_url, project)) for project in projects]
+    everywhere = _newest_first(set.intersection(*offered))
+    oldest = _numbers(everywhere[-1]) if everywhere else []
+    partly = {version for version in offered[0] - set(everywhere) if _numbers(version) > oldest}
+    return everywhere, _newest_first(partly)
+
+
+def _versions(files: dict[str, str]) -> set[str]:
+    matches = map(_WHEEL_VERSION.match, files)
+    return {match.group(1) for match in matches if match and re.fullmatch(r"[0-9.]+", match.group(1))}
+
+
+def _newest_first(versions: set[str]) -> list[str]:
+    return sorted(versions, key=_numbers, reverse=True)
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".") if part]

@@ -1,0 +1,6 @@
+"""Names by which the two halves recognise what is ours on a host."""
+
+from __future__ import annotations
+
+MARKER = ".mlflow-provision"  # a file in the root
+SIGNATURE = "Managed by mlflow-provision"  # in the first line of every file we write

@@ -1,0 +1,116 @@
+"""The first user of the server, and the first import of its release."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import sqlite3
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mlflow_provision.agent import command
+from mlflow_provision.agent.as_user import as_user
+from mlflow_provision.agent.resources.base import Change, Context
+
+# Runs with the release's Python. Imported first and as root, because only root may write the bytecode beside the
+# modules: every later start of the server is then twice as fast. What touches the database runs as the service user.
+_PROGRAM = """
+import json, os, sys, warnings
+warnings.simplefilter("ignore")
+request = json.load(sys.stdin)
+os.environ["MLFLOW_AUTH_CONFIG_PATH"] = request["config"]
+os.environ["MLFLOW_FLASK_SERVER_SECRET_KEY"] = "only for this import"
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+import mlflow.server.auth
+from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
+try:
+    import mlflow.server.fastapi_app
+except ImportError:
+    pass
+if request["user"] and os.geteuid() == 0:
+    import pwd
+    account = pwd.getpwnam(request["user"])
+    os.initgroups(request["user"], account.pw_gid)
+    os.setgid(account.pw_gid)
+    os.setuid(account.pw_uid)
+os.umask(0o077)
+os.chdir(os.path.dirname(request["database"]))
+store = SqlAlchemyStore()
+store.init_db("sqlite:///" + request["database"])
+if store.has_user(request["username"]):
+    store.update_user(request["username"], password=request["password"], is_admin=True)
+else:
+    store.create_user(request["username"], request["password"], is_admin=True)
+"""
+
+
+@dataclass(frozen=True)
+class AdminUser:
+    """An administrator in MLflow's own user database, made by MLflow's own store. The password travels over stdin and
+    stays nowhere but in the database, hashed. With an empty `password` an existing administrator is left as it is."""
+
+    id: str
+    username: str
+    password: str = field(repr=False)
+    database: str
+    release: str
+    config: str
+    owner: str = ""
+
+    @property
+    def title(self) -> str:
+        return f"administrator {self.username}"
+
+    def check(self, context: Context) -> Change | None:
+        if not Path(self.database).exists():
+            return Change("create")
+        found = as_user(self.owner, self._find)
+        if found is None:
+            return Change("create")
+        password_hash, is_admin = found
+        if not is_admin:
+            return Change("make an administrator again")
+        if self.password and not _matches(password_hash, self.password):
+            return Change("set the password")
+        return None
+
+    def apply(self, context: Context) -> None:
+        request = {
+            "username": self.username,
+            "password": self.password,
+            "database": self.database,
+            "config": self.config,
+            "user": self.owner,
+        }
+        python = str(Path(self.release) / "bin" / "python")
+        environment = {"HOME": self.release}
+        command.run(
+            [python, "-W", "ignore", "-c", _PROGRAM],
+            stdin=json.dumps(request),
+            env=environment,
+            stopping=context.stopping,
+        )
+
+    def _find(self) -> tuple[str, bool] | None:
+        connection = sqlite3.connect(self.database, timeout=20)
+        try:
+            query = "SELECT password_hash, is_admin FROM users WHERE username = ?"
+            row = connection.execute(query, (self.username,)).fetchone()
+        except sqlite3.OperationalError:  # the schema is not there yet
+            return None
+        finally:
+            connection.close()
+        return (row[0], bool(row[1])) if row else None
+
+
+def _matches(password_hash: str, password: str) -> bool:
+    """Check a Werkzeug password hash, `scrypt:N:r:p$salt$hex` or `pbkdf2:digest:iterations$salt$hex`."""
+    method, salt, expected = password_hash.split("$", 2)
+    name, *parameters = method.split(":")
+    if name == "scrypt":
+        n, r, p = map(int, parameters)
+        computed = hashlib.scrypt(password.encode(), salt=salt.encode(), n=n, r=r, p=p, maxmem=132 * n * r * p)
+    else:
+        computed = hashlib.pbkdf2_hmac(parameters[0], password.encode(), salt.encode(), int(parameters[1]))
+    return hmac.compare_digest(computed.hex(), expected)

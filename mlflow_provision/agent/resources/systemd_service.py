@@ -1,0 +1,154 @@
+"""A server that systemd keeps running."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable
+
+from mlflow_provision.agent import command, running
+from mlflow_provision.agent.memory import proportional
+from mlflow_provision.agent.protocol import AgentError
+from mlflow_provision.agent.resources.base import Change, Context
+
+_PROPERTIES = (
+    "LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,MainPID,NRestarts,ActiveEnterTimestampMonotonic"
+)
+
+
+@dataclass(frozen=True)
+class SystemdService:
+    """A unit that is enabled, running, healthy at `url`, and started with the files as they are now.
+
+    `watched` are the files whose change asks for a restart; `restart_on` the ids of the resources that write them.
+    """
+
+    id: str
+    unit: str
+    url: str
+    started_with: str
+    watched: tuple[str, ...]
+    restart_on: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        return self.unit
+
+    def check(self, context: Context) -> Change | None:
+        state = self._show()
+        wanted = []
+        if state["UnitFileState"] != "enabled":
+            wanted.append("enable")
+        if state["ActiveState"] != "active":
+            wanted.append("start")
+        else:
+            reasons = [name for name in self.restart_on if name in context.changed]
+            reasons = reasons or [Path(path).name for path in running.stale(self.started_with, self.watched)]
+            unhealthy = running.health(self.url)
+            if reasons:
+                wanted.append("restart (changed: {})".format(", ".join(reasons)))
+            elif unhealthy:
+                wanted.append(f"restart ({unhealthy})")
+        if not wanted and state["NeedDaemonReload"] == "yes":
+            wanted.append("reload the unit file")
+        return Change(", ".join(wanted)) if wanted else None
+
+    def apply(self, context: Context) -> None:
+        command.run(["systemctl", "daemon-reload"])
+        command.run(["systemctl", "enable", "--quiet", self.unit])
+        self._start("restart", context.stopping)
+
+    def start(self, stopping: Callable[[], bool]) -> dict[str, Any]:
+        """Start unless it runs; returns the status once healthy."""
+        if self._show()["LoadState"] != "loaded":
+            raise _not_set_up(self.unit)
+        if self._show()["ActiveState"] != "active" or running.health(self.url):
+            self._start("start", stopping)
+        return self.status()
+
+    def restart(self, stopping: Callable[[], bool]) -> dict[str, Any]:
+        """Restart; returns the status once healthy."""
+        if self._show()["LoadState"] != "loaded":
+            raise _not_set_up(self.unit)
+        self._start("restart", stopping)
+        return self.status()
+
+    def stop(self, stopping: Callable[[], bool]) -> dict[str, Any]:
+        """Stop; returns when every process is gone."""
+        command.run(["systemctl", "stop", self.unit])
+        return self.status()
+
+    def status(self) -> dict[str, Any]:
+        """What runs: `running`, `healthy`, `pid`, `seconds` up, `memory` (bytes, PSS), `restarts`, `problem`."""
+        state = self._show()
+        active = state["ActiveState"] == "active"
+        problem = running.health(self.url) if active else ""
+        if state["LoadState"] != "loaded":
+            problem = "not set up on this host"
+        elif state["ActiveState"] in ("failed", "activating"):
+            problem = self._last_words()
+        since = int(state["ActiveEnterTimestampMonotonic"] or 0) / 1e6
+        return {
+            "running": active,
+            "healthy": active and not problem,
+            "enabled": state["UnitFileState"] == "enabled",
+            "pid": int(state["MainPID"] or 0),
+            "seconds": round(time.monotonic() - since, 1) if active else 0.0,
+            "memory": proportional(self.pids()) if active else 0,
+            "restarts": int(state["NRestarts"] or 0),
+            "problem": problem,
+        }
+
+    def pids(self) -> list[int]:
+        """Every process of the unit, wherever its control group is mounted."""
+        group = command.capture(["systemctl", "show", self.unit, "--property=ControlGroup", "--value"]).strip()
+        for mount in ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified"):
+            listing = f"{mount}{group}/cgroup.procs"
+            if group and os.path.exists(listing):
+                return [int(pid) for pid in Path(listing).read_text().split()]
+        return []
+
+    def _start(self, verb: str, stopping: Callable[[], bool]) -> None:
+        # A unit that keeps failing would refuse to start; counting restarts anew also tells this start's crashes.
+        command.capture(["systemctl", "reset-failed", self.unit])
+        before = int(self._show()["NRestarts"] or 0)
+        command.run(["systemctl", "--no-block", verb, self.unit])
+        try:
+            running.wait_healthy(self.url, lambda: self._died(before), stopping)
+        except AgentError as error:
+            hint = f"read more: sudo journalctl -u {self.unit} -n 200"
+            raise AgentError(error.message, error.hint or hint, error.kind) from None
+
+    def _died(self, restarts_before: int) -> str:
+        state = self._show()
+        crashed = (
+            state["ActiveState"] == "failed"
+            or state["SubState"] == "auto-restart"
+            or int(state["NRestarts"] or 0) > restarts_before
+            or self._respawning()
+        )
+        return self._last_words() if crashed else ""
+
+    def _respawning(self) -> bool:
+        """With several workers uvicorn replaces a dead one for ever, and the unit looks active all the while."""
+        return sum("Child process" in line and "died" in line for line in self._journal()) >= 2
+
+    def _journal(self) -> list[str]:
+        since = int(self._show()["ActiveEnterTimestampMonotonic"] or 0) / 1e6
+        seconds = max(5, int(time.monotonic() - since) + 5) if since else 60
+        argv = ["journalctl", "--unit", self.unit, "--no-pager", "--output=cat", "--lines=200", f"--since=-{seconds}s"]
+        return command.capture(argv).splitlines()
+
+    def _last_words(self) -> str:
+        return running.relevant(self._journal()) or "it printed nothing"
+
+    def _show(self) -> dict[str, str]:
+        text = command.capture(["systemctl", "show", self.unit, "--property=" + _PROPERTIES])
+        state = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+        return {name: state.get(name, "") for name in _PROPERTIES.split(",")}
+
+
+def _not_set_up(unit: str) -> AgentError:
+    return AgentError(f"there is no {unit} on this host", "set it up: mlflow-provision setup NAME")

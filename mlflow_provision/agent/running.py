@@ -1,0 +1,87 @@
+"""Is the server that runs the one its files describe, and does it answer?"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import time
+from pathlib import Path
+from typing import Callable
+from urllib.parse import urlsplit
+
+from mlflow_provision.agent.protocol import AgentError
+
+START_TIMEOUT = 180.0  # seconds; a first start on a small burstable box takes about a minute
+
+
+def stale(started_with: str, watched: tuple[str, ...]) -> list[str]:
+    """The watched files whose content is not what the running server was started with.
+
+    The start script records sha256 sums as it starts, so this holds whoever started it, edited a file, or was killed
+    half-way: no clocks, no memory of earlier runs.
+    """
+    try:
+        lines = Path(started_with).read_text().splitlines()
+    except OSError:
+        return ["how it was started"]
+    recorded = {line[66:]: line[:64] for line in lines if len(line) > 66}
+    return [path for path in watched if recorded.get(path) != _sha256(path)]
+
+
+def _sha256(path: str) -> str | None:
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
+def health(url: str, timeout: float = 2.0) -> str:
+    """ "" when the server answers /health with 200, else why not."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port or 80, timeout=timeout)
+    try:
+        connection.request("GET", "/health")
+        status = connection.getresponse().status
+        return "" if status == 200 else f"/health answers {status}"
+    except OSError as error:
+        return f"no answer: {error.strerror or error}"
+    except http.client.HTTPException as error:
+        return f"no HTTP: {type(error).__name__}"
+    finally:
+        connection.close()
+
+
+def wait_healthy(
+    url: str, died: Callable[[], str], stopping: Callable[[], bool], timeout: float = START_TIMEOUT
+) -> None:
+    """Wait until the server answers. `died` says why it never will ("" while it may); its words end the wait."""
+    deadline = time.monotonic() + timeout
+    next_look = time.monotonic() + 0.5
+    while True:
+        reason = health(url)
+        if not reason:
+            return
+        if time.monotonic() > next_look:
+            last_words = died()
+            if last_words:
+                raise AgentError(f"the server started and died:\n{last_words}", kind="crashed")
+            next_look = time.monotonic() + 0.5
+        if stopping():
+            raise AgentError("stopped while the server was starting", kind="interrupted")
+        if time.monotonic() > deadline:
+            raise AgentError(f"the server is running but not healthy after {timeout:.0f} s: {reason}", kind="unhealthy")
+        time.sleep(0.1)
+
+
+_NOISE = ("Deprecat", "from starlette", "Registry store URI", "[MLflow] Security", "systemd[", "rich:")
+
+
+def relevant(lines: list[str], limit: int = 20) -> str:
+    """The lines of a log that tell why: the end of the last traceback if there is one, else the last lines."""
+    kept = [line.rstrip() for line in lines if line.strip() and not any(noise in line for noise in _NOISE)]
+    for position in range(len(kept) - 1, -1, -1):
+        if "Traceback (most recent call last)" in kept[position]:
+            after = kept[position + 1 :]
+            # Frames are indented; what is not is the exception and whatever came after it.
+            return "\n".join([line for line in after if not line.startswith(" ")][:limit]) or "\n".join(after[-limit:])
+    return "\n".join(kept[-limit:])

@@ -1,0 +1,158 @@
+"""Pure: everything that stands in the way of a setup, all at once, before anything is changed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from mlflow_provision.blueprint.reach import is_loopback
+from mlflow_provision.config import Deployment
+from mlflow_provision.uv_pin import UV_WHEELS
+
+CLOCK_LIMIT = 300.0  # seconds; S3 refuses requests signed more than 15 minutes off, TLS and logs suffer earlier
+MEMORY_NEEDED = 900 << 20  # a 1 GiB box reports a little less; the server takes 445 MB, the installer a bit more
+DISK_NEEDED = 2 << 30  # a release is 0.7 GB, its download cache as much again on another filesystem
+DISK_LOW = 200 << 20
+_OLDEST = {"debian": 11, "ubuntu": 22}
+_GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that must be mended first, and how."""
+
+    message: str
+    hint: str
+
+
+def problems(
+    deployment: Deployment, facts: dict[str, Any], clock_skew: float = 0.0, artifacts_moved: bool = False
+) -> list[Problem]:
+    """All problems of setting up `deployment` on the host with these `facts`; `clock_skew` in seconds."""
+    checks = (_platform(deployment, facts), _size(facts), _clock(clock_skew), _taken(deployment, facts))
+    found = [problem for check in checks for problem in check]
+    return found + list(_version(deployment, facts)) + list(_history(deployment, facts, artifacts_moved))
+
+
+def warnings(deployment: Deployment) -> list[str]:
+    """What is allowed but should be known."""
+    found = []
+    if not is_loopback(deployment.mlflow.listen):
+        found.append(
+            f"the server will listen on {deployment.mlflow.listen}, beyond this host, over HTTP without encryption: "
+            "passwords cross the network readable. Open the port only to those you trust, or use an SSH tunnel."
+        )
+    if deployment.mlflow.workers and deployment.mlflow.workers > 1:
+        found.append(
+            "with several workers a changed password works for up to a minute more: restart after removing a user"
+        )
+    return found
+
+
+def _platform(deployment: Deployment, facts: dict[str, Any]) -> Iterator[Problem]:
+    system = facts["os"]
+    if deployment.scope == "system":
+        major = system["version"].split(".")[0]
+        supported = system["id"] in _OLDEST and major.isdigit() and int(major) >= _OLDEST[system["id"]]
+        if not supported:
+            yield Problem(
+                f"{system['name']} is not supported", "use Debian 11 or newer, or Ubuntu 22.04 or newer, for the server"
+            )
+        if not facts["systemd"]:
+            yield Problem(
+                "this host does not run systemd, which keeps the server running",
+                "use a host with systemd, or on this machine: mlflow-provision setup local --scope user",
+            )
+    if facts["arch"] not in UV_WHEELS:
+        yield Problem(f"there are no packages for the processor {facts['arch']}", "use an x86_64 or aarch64 machine")
+    libc = tuple(int(part) for part in facts["libc"].split(".") if part.isdigit())
+    if libc < (2, 28):
+        yield Problem(
+            f"this system's C library is {facts['libc'] or 'not glibc'}; MLflow's packages need glibc 2.28 or newer",
+            "use a newer distribution",
+        )
+
+
+def _size(facts: dict[str, Any]) -> Iterator[Problem]:
+    if facts["memory"] < MEMORY_NEEDED:
+        yield Problem(
+            f"{facts['memory'] / _GIB:.1f} GiB of memory is too little: the server alone takes about 0.45",
+            "use a host with 2 GiB (1 GiB is the least)",
+        )
+    needed = DISK_LOW if facts["release_installed"] else DISK_NEEDED
+    if facts["disk_free"] < needed:
+        yield Problem(
+            f"{facts['disk_free'] / _GIB:.1f} GiB free at {facts['root']['path']} is too little: "
+            f"{needed / _GIB:.1f} needed",
+            'free some space, enlarge the disk, or use another one: root = "/path" in the deployment file',
+        )
+
+
+def _clock(skew: float) -> Iterator[Problem]:
+    if abs(skew) > CLOCK_LIMIT:
+        yield Problem(
+            f"the host's clock is {abs(skew) / 60:.0f} minutes {'ahead of' if skew > 0 else 'behind'} this machine's",
+            "set it right: sudo timedatectl set-ntp true (or this machine's, if that is the wrong one)",
+        )
+
+
+def _taken(deployment: Deployment, facts: dict[str, Any]) -> Iterator[Problem]:
+    root, unit = facts["root"], f"mlflow-{deployment.name}.service"
+    if root["state"] == "foreign":
+        yield Problem(
+            f"{root['path']} is not empty and was not made by mlflow-provision",
+            f'move it away (sudo mv {root["path"]} {root["path"]}.old) or choose another folder: root = "/path"',
+        )
+    if facts["unit"] == "foreign":
+        yield Problem(
+            f"there is a {unit} on this host that mlflow-provision did not make",
+            "give this deployment another name: --name NAME",
+        )
+    owner = facts["port_owner"]
+    if owner and not owner["ours"]:
+        what = owner["name"] + (
+            f" (process {owner['pid']}" + (f", {owner['unit']}" if owner["unit"] else "") + ")" if owner["pid"] else ""
+        )
+        yield Problem(
+            f"port {deployment.mlflow.port} is used by {what}", f"choose another: --port {facts['free_port']}"
+        )
+
+
+def _version(deployment: Deployment, facts: dict[str, Any]) -> Iterator[Problem]:
+    index, version = facts["index"], deployment.mlflow.version
+    if not index:
+        return
+    if index["error"]:
+        yield Problem(index["error"], index["hint"])
+    elif version in index["half_published"]:
+        yield Problem(
+            f"MLflow {version} is only half published: the index lists it, but not the packages it is made of",
+            f"take the newest that installs: --mlflow-version {index['versions'][0]}",
+        )
+    elif index["versions"] and version not in index["versions"] and version.replace(".", "").isdigit():
+        near = difflib.get_close_matches(version, index["versions"], 3, 0.5)
+        offered = ", ".join(dict.fromkeys([*near, index["versions"][0]]))
+        yield Problem(
+            f"there is no MLflow {version}", f"there are: {offered} (--mlflow-version latest takes the newest)"
+        )
+
+
+def _history(deployment: Deployment, facts: dict[str, Any], artifacts_moved: bool) -> Iterator[Problem]:
+    """What the server that is there already makes impossible or dangerous."""
+    applied = facts["applied"]
+    if not applied:
+        return
+    if applied["mlflow_version"] != deployment.mlflow.version:
+        yield Problem(
+            f"this server runs MLflow {applied['mlflow_version']}, and its databases belong to that version; "
+            f"setup does not migrate them to {deployment.mlflow.version}",
+            f'keep version = "{applied["mlflow_version"]}", or set up the other version beside it: --name NAME',
+        )
+    wanted = deployment.artifacts.destination or f"{facts['root']['path']}/{deployment.name}/data/artifacts"
+    if applied["artifacts"] != wanted and not artifacts_moved:
+        yield Problem(
+            f"this server keeps its artifacts in {applied['artifacts']}; with {wanted} those would no longer be found",
+            "copy them there first, then say so: --artifacts-moved",
+        )
