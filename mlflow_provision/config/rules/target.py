@@ -12,7 +12,7 @@ from mlflow_provision.config.wording import did_you_mean, has_control_characters
 NAME = re.compile(r"[a-z][a-z0-9-]{0,24}")  # mlflow-<name> is a Linux user: 32 characters at most
 OUR_FOLDERS = ("bin", "python", "releases")  # beside the deployments, under the root
 SCOPES = ("system", "user")
-HOST = re.compile(r"[A-Za-z0-9._@:%+/\[\]-]+")
+HOST = re.compile(r"[A-Za-z0-9._@:%+\[\]-]+")
 LONGEST_HOST = 320
 
 
@@ -48,7 +48,7 @@ def host_problem(host: str) -> str | None:
         return f"{shown(host)} is incomplete: give what you would give to ssh, such as ubuntu@203.0.113.7, or local"
     if len(host) > LONGEST_HOST:
         return f"{shown(host)} has {len(host)} characters: this is no host"
-    if not HOST.fullmatch(host):
+    if not HOST.fullmatch(host.removeprefix("ssh://")):
         return f"{shown(host)} has a space or a special character: give what you would give to ssh, or local"
     if host.startswith("-") or name.startswith("-"):
         return f"{shown(host)} starts with '-': ssh would take it for an option"
