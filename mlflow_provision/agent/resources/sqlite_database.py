@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow_provision.agent.as_user import as_user
+from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.resources.base import Change, Context
 
+_MAGIC = b"SQLite format 3\0"
 _WAL = 2  # byte 18 of the header, "file format write version": https://www.sqlite.org/fileformat.html
 
 
@@ -31,6 +33,8 @@ class SqliteDatabase:
             return Change("create, write-ahead mode")
         with path.open("rb") as handle:
             header = handle.read(20)
+        if header[:16] != _MAGIC or len(header) < 20:
+            raise AgentError(f"{self.path} is not a SQLite database", "bring it back from a backup, or move it away")
         return None if header[18] == _WAL else Change("switch to write-ahead mode")
 
     def apply(self, context: Context) -> None:
