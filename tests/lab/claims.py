@@ -10,7 +10,7 @@ from typing import IO
 from tests.lab import layers
 from tests.lab.cgroup import ControlGroup
 from tests.lab.network import NUMBERS, Network, sweep_services_address
-from tests.lab.places import MACHINE_LOCK, claim, delete_tree, exclusive, lab_dir
+from tests.lab.places import MACHINE_LOCK, claim, delete_tree, exclusive, lab_dir, write_whole
 from tests.lab.program import LabError
 
 
@@ -23,6 +23,10 @@ class Place:
     @property
     def name(self) -> str:
         return self.folder.name
+
+    @property
+    def root(self) -> Path:
+        return self.folder / "root"
 
     @property
     def network(self) -> Network:
@@ -73,8 +77,7 @@ def take_place(name: str | None) -> tuple[Place, IO[str]]:
             raise LabError(f"there is a lab host {place.name} already") from None
         owner = claim(place.folder)
         assert owner is not None, "the folder is new and the machine's lock is ours"
-        (place.folder / "network.new").write_text(str(number))
-        (place.folder / "network.new").rename(place.folder / "network")
+        write_whole(place.folder / "network", str(number))
         place.network.create()
     return place, owner
 

@@ -10,7 +10,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.lab.cgroup import ControlGroup
+from tests.lab.claims import Place
+from tests.lab.network import NAMESPACES
 from tests.lab.program import Finished, LabError, run
 
 # What systemd-nspawn exits with when the machine inside asked for a reboot. It loops by itself only
@@ -19,20 +20,18 @@ REBOOT = 133
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def boot(
-    root: Path, name: str, *, group: ControlGroup, namespace: str, binds: dict[Path, str], log: Path
-) -> subprocess.Popen[bytes]:
-    """Start it, in its control group from its first process on; reboots happen inside the process returned."""
+def boot(place: Place, binds: dict[Path, str]) -> subprocess.Popen[bytes]:
+    """Start it, in its control group from its first process on. Reboots happen inside the process returned."""
     nspawn = [
         "systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--resolv-conf=off",
-        "--timezone=off", "--link-journal=no", f"--directory={root}", f"--machine={name}",
-        f"--network-namespace-path=/run/netns/{namespace}",
+        "--timezone=off", "--link-journal=no", f"--directory={place.root}", f"--machine={place.name}",
+        f"--network-namespace-path={NAMESPACES / place.network.namespace}",
         *(f"--bind={outside}:{inside}" for outside, inside in binds.items()),
     ]  # fmt: skip
-    enter = [f"echo $$ > {shlex.quote(str(folder / 'cgroup.procs'))}" for folder in group.folders]
+    enter = [f"echo $$ > {shlex.quote(str(folder / 'cgroup.procs'))}" for folder in place.group.folders]
     script = "; ".join([*enter, f"while {shlex.join(nspawn)}; [ $? -eq {REBOOT} ]; do :; done"])
-    group.create()
-    with log.open("ab") as output:
+    place.group.create()
+    with (place.folder / "console.log").open("ab") as output:
         return subprocess.Popen(
             ["/bin/sh", "-c", script],
             stdin=subprocess.DEVNULL,

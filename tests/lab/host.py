@@ -98,19 +98,12 @@ class LabHost:
             lower = self._base.layers if self._base else (build(self._image),)
             self._place, self._owner = take_place(self._wanted_name)
             layers.mount(self.folder, lower)
-            personalise(self.path("/"), self.name, self.address)
+            personalise(self.place.root, self.name, self.address)
             self.write_ssh_config(self.folder)
         if not self.running:
             cache = lab_dir() / "uv-cache"
             cache.mkdir(exist_ok=True)
-            self._process = boot(
-                self.path("/"),
-                self.name,
-                group=self.place.group,
-                namespace=self.network.namespace,
-                binds={cache: UV_CACHE} if self._shared_cache else {},
-                log=self.folder / "console.log",
-            )
+            self._process = boot(self.place, {cache: UV_CACHE} if self._shared_cache else {})
         self.wait_ready()
         return self
 
@@ -197,12 +190,12 @@ class LabHost:
         self, folder: Path, *, user: str = user, address: str = "", port: int = port, known: bool = True
     ) -> Path:
         """An ssh_config in `folder`; for another user, through a proxy, or with an empty known_hosts."""
-        host_keys = public_keys(self.path("/")) if known else []
+        host_keys = public_keys(self.place.root) if known else []
         return SshConfig(self.name, address or self.address, port, user, self.key, host_keys).write(folder)
 
     def path(self, inside: str) -> Path:
         """Where a file of the host lies on this machine. An absolute symlink in it points into this machine."""
-        return self.folder / "root" / inside.lstrip("/")
+        return self.place.root / inside.lstrip("/")
 
     def now(self) -> float:
         """The time by the clock of the host's files, later than all that was written up to here."""

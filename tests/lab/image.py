@@ -66,12 +66,13 @@ def build(image: Image) -> Path:
     folder = lab_dir() / "images" / f"{image.suite}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
     if folder.exists():
         return folder
-    with exclusive(folder.with_suffix(".lock")):
+    with exclusive(folder.with_suffix(".lock")) as lock:
         if not folder.exists():
             partial = folder.with_suffix(".partial")
             delete_tree(partial)
+            # mmdebstrap holds the lock too: should we be killed, it still writes there
             run(["mmdebstrap", "--variant=minbase", f"--include={','.join(image.include)}",
-                 image.suite, str(partial), mirror])  # fmt: skip
+                 image.suite, str(partial), mirror], pass_fds=[lock])  # fmt: skip
             inside = {f"{EXTRA_CERTIFICATES.relative_to('/')}/{name}": text for name, text in certificates.items()}
             for name, text in {**FILES, **inside, "root/lab-key.pub": public_key}.items():
                 (partial / name).parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from tests.lab.places import claim, delete_tree, lab_dir
+from tests.lab.places import MACHINE_LOCK, claim, delete_tree, exclusive, lab_dir, write_whole
 from tests.lab.program import run
 
 # Written by a host that does nothing: not what a test asks about.
@@ -34,8 +34,9 @@ class Snapshot:
 def take_snapshot(host: Path) -> Snapshot:
     """Move what is in a host's `upper` into a snapshot: no copy, whatever its size."""
     folder = lab_dir() / "snapshots" / f"{host.name}-{uuid.uuid4().hex[:8]}"
-    folder.mkdir(parents=True)
-    owner = claim(folder)
+    with exclusive(MACHINE_LOCK):  # no sweep between the two
+        folder.mkdir(parents=True)
+        owner = claim(folder)
     assert owner is not None, "the folder is new"
     (host / "upper").rename(folder / "upper")
     return Snapshot(folder, (folder / "upper", *layers_of(host)), owner)
@@ -48,7 +49,10 @@ def layers_of(host: Path) -> list[Path]:
 
 def sweep_snapshots(hosts: Path) -> None:
     """Delete the snapshots whose process is gone, unless a host still stands on one."""
-    used = {layer for file in hosts.glob("*/layers.json") for layer in layers_of(file.parent)}
+    used: set[Path] = set()
+    for file in hosts.glob("*/layers.json"):
+        with suppress(FileNotFoundError):  # its owner is just removing it
+            used.update(layers_of(file.parent))
     for folder in (lab_dir() / "snapshots").glob("*"):
         if folder / "upper" not in used and (owner := claim(folder)):
             delete_tree(folder)
@@ -59,7 +63,7 @@ def mount(folder: Path, lower: Sequence[Path]) -> None:
     """Mount `folder/root`; what the host writes lands in `folder/upper`."""
     for name in ("upper", "work", "root"):
         (folder / name).mkdir(exist_ok=True)
-    (folder / "layers.json").write_text(json.dumps([str(layer) for layer in lower]))
+    write_whole(folder / "layers.json", json.dumps([str(layer) for layer in lower]))
     options = {
         "lowerdir": ":".join(str(layer) for layer in lower),
         "upperdir": str(folder / "upper"),

@@ -21,12 +21,12 @@ def lab_dir() -> Path:
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Wait for, then hold, the lock file `path`."""
+def exclusive(path: Path) -> Iterator[int]:
+    """Wait for, then hold, the lock file `path`. A program that is given the descriptor holds it too."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        yield lock.fileno()
 
 
 def claim(folder: Path) -> IO[str] | None:
@@ -41,6 +41,13 @@ def claim(folder: Path) -> IO[str] | None:
         lock.close()
         return None
     return lock
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write so that another process never reads half of it."""
+    partial = path.with_suffix(".new")
+    partial.write_text(text)
+    partial.rename(path)
 
 
 def delete_tree(folder: Path) -> None:

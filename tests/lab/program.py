@@ -26,6 +26,7 @@ def run(
     input: str | None = None,
     env: Mapping[str, str] | None = None,
     timeout: float | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> Finished:
     """Run and capture. Without input, stdin is empty: nothing may eat the terminal's."""
     finished = subprocess.run(
@@ -35,6 +36,7 @@ def run(
         text=True,
         env=env,
         timeout=timeout,
+        pass_fds=pass_fds,
     )
     if check and finished.returncode:
         raise ProgramFailed(finished.returncode, finished.args, finished.stdout, finished.stderr)
