@@ -1,0 +1,84 @@
+"""What every command shares: --json, --quiet, --debug, a console, and one way for errors to end it."""
+
+from __future__ import annotations
+
+import functools
+import re
+import shlex
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mlflow_provision.cli.group import TYPED
+from mlflow_provision.errors import ExitCode, ProvisionError
+
+if TYPE_CHECKING:
+    from mlflow_provision.console import Console
+
+
+def reports(function: Callable[..., ExitCode | None]) -> Callable[..., None]:
+    """A command that gets a console as its first argument, and whose return value or error is its exit code."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else on stdout.")
+    @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+    @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+    @functools.wraps(function)
+    def command(*args: Any, as_json: bool, quiet: bool, debug: bool, **options: Any) -> None:
+        from mlflow_provision.console import Console
+
+        context = click.get_current_context()
+        console = Console.of_command(context.info_name or "", as_json, quiet)
+        code = _outcome(lambda: function(console, *args, **options), console, debug)
+        console.finish(code)
+        context.exit(int(code))
+
+    return command
+
+
+def again() -> str:
+    """The command line that runs, as something to type again."""
+    return shlex.join(["mlflow-provision", *click.get_current_context().meta.get(TYPED, ())])
+
+
+def _outcome(run: Callable[[], ExitCode | None], console: Console, debug: bool) -> ExitCode:
+    try:
+        return run() or ExitCode.DONE
+    except ProvisionError as error:
+        return _failed(console, error, debug)
+    except (KeyboardInterrupt, click.Abort):
+        return _failed(console, ProvisionError("interrupted", code=ExitCode.INTERRUPTED), debug)
+    except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
+        raise
+    except Exception as error:  # what nobody foresaw still ends in a sentence
+        if debug:
+            raise
+        where = traceback_place(error)
+        what = f"{type(error).__name__} at {where}"
+        return _failed(
+            console, ProvisionError(f"unexpected, a bug of ours: {what}", "see all of it: add --debug"), debug
+        )
+
+
+def _failed(console: Console, error: ProvisionError, debug: bool) -> ExitCode:
+    hint = error.hint
+    if error.code is ExitCode.INTERRUPTED:
+        hint = "run the same command again, it continues where it stopped: " + again()
+    if console.document.deployment:  # hints of the host's side do not know which deployment it is
+        hint = re.sub(r"\bNAME\b", console.document.deployment, hint)
+    console.error(ProvisionError(error.message, hint, error.code))
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+        click.echo(getattr(error, "detail", ""), err=True)
+    return error.code
+
+
+def traceback_place(error: Exception) -> str:
+    """File and line of ours where it was raised. Its message is not shown: it may quote anything."""
+    import traceback
+
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if "mlflow_provision" in frame.filename] or frames
+    return f"{ours[-1].filename.rpartition('mlflow_provision/')[2]}:{ours[-1].lineno}" if ours else "an unknown place"

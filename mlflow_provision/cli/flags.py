@@ -1,0 +1,134 @@
+"""The flags of `setup` that say what a server should be like, and the deployment they make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mlflow_provision.errors import ExitCode, ProvisionError
+
+if TYPE_CHECKING:
+    from mlflow_provision.config import Deployment
+
+PERMISSIONS = ("READ", "USE", "EDIT", "MANAGE", "NO_PERMISSIONS")
+
+# name of the flag's value → the key of the deployment file it sets
+KEYS = {
+    "scope": "scope",
+    "identity": "identity_file",
+    "mlflow_version": "mlflow.version",
+    "port": "mlflow.port",
+    "listen": "mlflow.listen",
+    "workers": "mlflow.workers",
+    "jobs": "mlflow.job_execution",
+    "allowed_host": "mlflow.allowed_hosts",
+    "index_url": "mlflow.index_url",
+    "artifacts": "artifacts.destination",
+    "region": "artifacts.region",
+    "endpoint_url": "artifacts.endpoint_url",
+    "aws_profile": "artifacts.profile",
+    "admin_username": "auth.admin_username",
+    "default_permission": "auth.default_permission",
+}
+
+_OPTIONS = (
+    click.option(
+        "--artifacts", metavar="PLACE", help="Where artifacts go: s3://bucket/prefix, or a folder on the host."
+    ),
+    click.option("--aws-profile", metavar="PROFILE", help="The server uses the keys of this profile of your ~/.aws."),
+    click.option("--instance-role", is_flag=True, help="The server uses the IAM role of its EC2 instance."),
+    click.option("--aws-keys", is_flag=True, help="The server uses the keys in the secrets file or the environment."),
+    click.option("--region", metavar="REGION", help="Region of the bucket."),
+    click.option("--endpoint-url", metavar="URL", help="An S3-compatible store instead of AWS."),
+    click.option("--port", type=click.IntRange(1, 65535), metavar="PORT", help="Port of the server.  [default: 5000]"),
+    click.option("--listen", metavar="ADDRESS", help="Address it answers on.  [default: 127.0.0.1]"),
+    click.option(
+        "--allowed-host", multiple=True, metavar="NAME", help="A further name people reach it by. Repeatable."
+    ),
+    click.option("--workers", type=click.IntRange(1, 64), metavar="N", help="Processes.  [default: from memory]"),
+    click.option("--jobs/--no-jobs", default=None, help="Run MLflow's job runners (1 GB more).  [default: no]"),
+    click.option(
+        "--mlflow-version", metavar="VERSION", help="MLflow to install, or `latest`: the newest that installs."
+    ),
+    click.option("--index-url", metavar="URL", help="A mirror of the Python package index."),
+    click.option("--admin-username", metavar="NAME", help="Name of the administrator.  [default: admin]"),
+    click.option(
+        "--default-permission",
+        type=click.Choice(PERMISSIONS, case_sensitive=False),
+        help="What users may do with the work of others.  [default: READ]",
+    ),
+    click.option(
+        "--scope",
+        type=click.Choice(["system", "user"]),
+        help="`user`: in your own account, without root; only for `local`.",
+    ),
+    click.option("-i", "--identity", type=click.Path(dir_okay=False), metavar="FILE", help="The SSH key to use."),
+)
+
+
+def server_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """All of them, in the order of `--help`; the command gets them as keywords."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def given(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """What was typed, by the key of the deployment file."""
+    typed = {KEYS[name]: value for name, value in flags.items() if name in KEYS and value not in (None, ())}
+    if "identity_file" in typed:
+        typed["identity_file"] = str(Path(typed["identity_file"]).expanduser().absolute())
+    typed.update(_credentials(flags))
+    return typed
+
+
+def changed(deployment: Deployment, keys: Mapping[str, Any]) -> Deployment:
+    """The deployment with these keys set; another place for artifacts drops what belonged to the old one."""
+    from mlflow_provision.config import Artifacts
+
+    if _is_folder(keys.get("artifacts.destination")):
+        deployment = replace(deployment, artifacts=Artifacts())
+    for path, value in keys.items():
+        section, _, key = path.rpartition(".")
+        if section:
+            deployment = replace(deployment, **{section: replace(getattr(deployment, section), **{key: value})})
+        else:
+            deployment = replace(deployment, **{key: value})
+    return deployment
+
+
+def spoken(problem: str) -> str:
+    """A problem of a key, told as one of the flag that sets it."""
+    key, separator, text = problem.partition(":")
+    flags = {path: "--" + name.replace("_", "-") for name, path in KEYS.items()}
+    flags |= {
+        "host": "TARGET",
+        "name": "--name",
+        "artifacts.credentials": "--instance-role, --aws-profile or --aws-keys",
+    }
+    return flags.get(key, key) + separator + text
+
+
+def _credentials(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """How the server proves who it is to the bucket: one of three."""
+    ways = [
+        (flag, keys)
+        for flag, keys in (
+            ("aws_profile", {"artifacts.credentials": "profile"}),
+            ("instance_role", {"artifacts.credentials": "instance-role", "artifacts.profile": ""}),
+            ("aws_keys", {"artifacts.credentials": "keys", "artifacts.profile": ""}),
+        )
+        if flags.get(flag)
+    ]
+    if len(ways) > 1:
+        names = " and ".join("--" + flag.replace("_", "-") for flag, _ in ways)
+        raise ProvisionError(f"{names} exclude each other", "keep one of them", ExitCode.USAGE)
+    return dict(ways[0][1]) if ways else {}
+
+
+def _is_folder(destination: str | None) -> bool:
+    return destination is not None and "://" not in destination

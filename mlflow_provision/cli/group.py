@@ -1,0 +1,75 @@
+"""The group of all commands, from a static table: a command's module is imported only when it runs."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+# name → (module in this package, one line of help). The order is the order of `--help`.
+COMMANDS = {
+    "setup": ("setup", "Make a host run a verified MLflow server; repeat to update it."),
+    "plan": ("plan", "Show what setup would change, with diffs. Touches nothing."),
+    "verify": ("verify", "Prove that a server works: log in, store, read back, survive."),
+    "status": ("service", "Say whether a server runs and is healthy."),
+    "start": ("service", "Start a server and wait until it is healthy."),
+    "stop": ("service", "Stop a server and wait until it is gone."),
+    "restart": ("service", "Restart a server and wait until it is healthy."),
+    "list": ("list", "List the deployments known on this machine."),
+    "env": ("env", "Print the address and login of a server, for a shell."),
+    "destroy": ("destroy", "Remove a server from its host; keep its data unless told."),
+    "completion": ("completion", "Print the completion script of a shell."),
+}
+
+TYPED = "mlflow_provision.typed"  # key of a context's meta: the arguments as they were typed
+
+
+class LazyGroup(click.Group):
+    """Lists and completes commands without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module("mlflow_provision.cli." + COMMANDS[cmd_name][0])
+        command: click.Command = getattr(module, cmd_name + "_command")
+        return command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[TYPED] = list(args)
+        return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            ctx.fail(f"No such command {name!r}.{_nearest(name)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        found = [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Ctrl-C anywhere outside a running step, a question included, ends with exit code 130 and one line."""
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("Interrupted.", err=True)
+            ctx.exit(130)
+
+
+def _nearest(name: str) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, COMMANDS, n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,31 @@
+"""What setup keeps on the operator's side: the deployment file, and the secrets beside it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow_provision.cli.target import Wanted
+    from mlflow_provision.provision import Prepared
+
+
+def keep(want: Wanted, prepared: Prepared) -> None:
+    """Save the password first, so that no server ever has one that nobody knows; then the deployment."""
+    from mlflow_provision.config import load_secrets, save, save_secrets
+
+    stored = load_secrets(want.secrets_beside)
+    if stored.admin_password != prepared.secrets.admin_password:
+        save_secrets(want.secrets_beside, replace(stored, admin_password=prepared.secrets.admin_password))
+    if want.source and not want.path.exists():
+        want.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        want.path.unlink(missing_ok=True)  # a link to a file that is gone
+        want.path.symlink_to(want.source.resolve())
+    save(prepared.deployment, want.path)
+
+
+def would_change(want: Wanted, prepared: Prepared) -> bool:
+    """Does the deployment file say something else so far?"""
+    from mlflow_provision.config import load
+
+    return not want.path.exists() or load(want.path) != prepared.deployment

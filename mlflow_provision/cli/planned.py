@@ -1,0 +1,69 @@
+"""How a plan looks, and the question whether to apply it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from mlflow_provision.agent.protocol import CHANGED, Result
+from mlflow_provision.cli.address import address
+from mlflow_provision.cli.command import again
+from mlflow_provision.console.text import plural, size
+from mlflow_provision.errors import ExitCode, ProvisionError
+
+if TYPE_CHECKING:
+    from mlflow_provision.console import Console
+    from mlflow_provision.provision import Prepared
+
+
+def say_host(console: Console, prepared: Prepared) -> None:
+    """What is set up, and where: two lines."""
+    facts, deployment = prepared.facts, prepared.deployment
+    where = facts["hostname"] if deployment.host == "local" else deployment.host
+    memory, cpus = size(facts["memory"]), plural(facts["cpus"], "CPU")
+    console.say(f"Host    {where}: {facts['os']['name']}, {cpus}, {memory}")
+    folder = f"{facts['root']['path']}/{deployment.name}"
+    console.say(f"Server  {deployment.name}: MLflow {deployment.mlflow.version}, {address(deployment)}, in {folder}")
+
+
+def say_port(console: Console, prepared: Prepared, asked: int) -> None:
+    """Another port than the usual one was taken: say why."""
+    if (owner := prepared.facts["port_owner"]) and prepared.deployment.mlflow.port != asked:
+        console.say(f"        (port {asked} is used by {owner['name']})", "faint")
+
+
+def say_plan(console: Console, results: Sequence[Result], diffs: bool) -> int:
+    """The resources that differ, with or without diffs; returns how many."""
+    pending = [result for result in results if result.verdict == CHANGED]
+    console.document.changes = len(pending)
+    if not pending:
+        return 0
+    console.say()
+    console.say(
+        f"{plural(len(pending), 'change')}, {len(results) - len(pending)} of {len(results)} are as they should be:"
+    )
+    for result in pending:
+        console.change(result)
+        if diffs and result.diff:
+            console.diff(result.diff)
+    console.say()
+    return len(pending)
+
+
+def confirmed(console: Console, changes: int, yes: bool) -> bool:
+    """May the plan be applied? Without a person to ask, only --yes says so."""
+    if yes:
+        return True
+    if not console.asks:
+        raise ProvisionError(
+            f"{plural(changes, 'change')} pending, and there is no terminal to ask whether to apply them",
+            f"apply without a question: {again()} --yes",
+            ExitCode.USAGE,
+        )
+    console.pause()
+    if click.confirm(f"Apply {'it' if changes == 1 else 'these ' + plural(changes, 'change')}?", err=True):
+        return True
+    console.say("Nothing was changed.")
+    return False

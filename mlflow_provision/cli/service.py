@@ -1,0 +1,99 @@
+"""`status`, `start`, `stop`, `restart`: each returns when what it says is true."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mlflow_provision.cli.address import address
+from mlflow_provision.cli.command import reports
+from mlflow_provision.cli.connection import accept_flag, connected
+from mlflow_provision.cli.deployments import chosen, named
+from mlflow_provision.cli.interrupt import stoppable
+from mlflow_provision.console.text import size
+from mlflow_provision.errors import ExitCode
+
+if TYPE_CHECKING:
+    from mlflow_provision.config import Deployment
+    from mlflow_provision.console import Console
+
+Status = dict[str, Any]
+
+
+def _command(verb: str, doing: str, text: str) -> click.Command:
+    @click.command(verb, help=text)
+    @named
+    @accept_flag
+    @reports
+    def command(console: Console, name: str | None, accept_new_host_key: bool) -> ExitCode | None:
+        from mlflow_provision.provision import control
+
+        deployment, _ = chosen(name)
+        console.document.deployment = deployment.name
+        with (
+            connected(console, deployment, accept_new_host_key) as host,
+            stoppable(console, host),
+            console.busy(f"{doing} {deployment.name}"),
+        ):
+            status, facts = control(host, verb, deployment)
+        _say(console, deployment, status, facts)
+        wanted = not status["running"] if verb == "stop" else status["healthy"]
+        return None if wanted else ExitCode.FAILED
+
+    return command
+
+
+def _say(console: Console, deployment: Deployment, status: Status, facts: dict[str, Any]) -> None:
+    version = (facts["applied"] or {}).get("mlflow_version")
+    console.document.details["status"] = {
+        **status,
+        "mlflow_version": version,
+        "port": deployment.mlflow.port,
+        "url": address(deployment),
+    }
+    healthy = status["healthy"]
+    if not status["running"]:
+        console.say(f"{deployment.name} is not running", "bad")
+    else:
+        console.say(
+            f"{deployment.name} is running and " + ("healthy" if healthy else "not healthy"),
+            "good" if healthy else "bad",
+        )
+    for label, value in _rows(deployment, status, version):
+        console.say(f"  {label:<9} {value}")
+
+
+def _rows(deployment: Deployment, status: Status, version: str | None) -> list[tuple[str, str]]:
+    rows = [("problem", line) for line in status["problem"].splitlines()]
+    rows += [("host", deployment.host), ("MLflow", version or "not set up"), ("address", address(deployment))]
+    if status["running"]:
+        rows += [
+            ("up for", _age(status["seconds"])),
+            ("process", str(status["pid"])),
+            ("memory", size(status["memory"])),
+        ]
+    if deployment.scope == "system":
+        rows.append(("at boot", "starts by itself" if status["enabled"] else "stays down"))
+    if status["restarts"]:
+        rows.append(("restarts", f"{status['restarts']} after a crash"))
+    return rows
+
+
+def _age(seconds: float) -> str:
+    """`3 d 4 h`, `2 h 5 min`, `12 s`: two units are enough."""
+    rest = int(seconds)
+    parts: list[str] = []
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, rest = divmod(rest, length)
+        if count or (unit == "s" and not parts):
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2])
+
+
+status_command = _command(
+    "status", "Looking at", "Say whether a server runs and is healthy. Exits with 1 if it does not or is not."
+)
+start_command = _command("start", "Starting", "Start a server, and wait until it is healthy.")
+stop_command = _command("stop", "Stopping", "Stop a server, and wait until all of it is gone.")
+restart_command = _command("restart", "Restarting", "Restart a server, and wait until it is healthy.")

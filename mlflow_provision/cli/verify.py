@@ -1,0 +1,42 @@
+"""`verify`: is the server what it should be?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from mlflow_provision.cli.command import reports
+from mlflow_provision.cli.connection import accept_flag, connected, where
+from mlflow_provision.cli.deployments import chosen, named, secrets_beside
+from mlflow_provision.cli.verified import verified
+from mlflow_provision.console.text import duration, plural
+from mlflow_provision.errors import ExitCode
+
+if TYPE_CHECKING:
+    from mlflow_provision.console import Console
+
+
+@click.command("verify")
+@named
+@click.option("--kill/--no-kill", default=True, help="Kill the server once, to see it come back.  [default: kill]")
+@accept_flag
+@reports
+def verify_command(console: Console, name: str | None, kill: bool, accept_new_host_key: bool) -> ExitCode | None:
+    """Prove that a server works: who may enter, store and read back through the proxy, and survive a crash.
+
+    It removes what it made. A system server is killed once on the way and is away for some seconds: people who are
+    using it are spared by --no-kill. A server in user scope has nobody to restart it, and is never killed.
+    """
+    from mlflow_provision.config import load_secrets
+    from mlflow_provision.provision import inspected
+
+    deployment, path = chosen(name)
+    console.document.deployment = deployment.name
+    with connected(console, deployment, accept_new_host_key) as host:
+        with console.busy("Looking at " + where(deployment)):
+            prepared = inspected(host, deployment, load_secrets(secrets_beside(path)))
+        verified(console, host, prepared, "full", kill)
+    count = plural(len(console.document.verify), "check")
+    console.say(f"{deployment.name} works: {count}, {duration(console.seconds)}.", "good")
+    return None

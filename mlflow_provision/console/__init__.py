@@ -1,0 +1,146 @@
+"""All that is printed: moving steps for people, plain lines for pipes and logs, one JSON document for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from mlflow_provision.agent.protocol import CHANGED, FAILED, OK, SKIPPED, Done, Event, Output, Result, Start
+from mlflow_provision.console.errors import show_error
+from mlflow_provision.console.screen import Plain, Screen, Silent, StepsOnly
+from mlflow_provision.errors import ExitCode, ProvisionError
+from mlflow_provision.schema import Document, step
+
+EVERYTHING = (OK, CHANGED, FAILED, SKIPPED)
+DIFFERENCES = (CHANGED, FAILED)
+
+
+class Console:
+    """What one command shows, and the document of what it did."""
+
+    def __init__(self, document: Document, screen: Screen, as_json: bool = False, asks: bool = False) -> None:
+        self.document = document
+        self.asks = asks  # is there a person who sees what we show and can answer?
+        self._screen = screen
+        self._as_json = as_json
+        self._began = time.monotonic()
+
+    @classmethod
+    def of_command(cls, command: str, as_json: bool = False, quiet: bool = False) -> Console:
+        """The console that fits the terminal, the pipe and the flags."""
+        asks = sys.stdin.isatty() and sys.stderr.isatty() and not as_json and not quiet
+        return cls(Document(command), _screen(as_json, quiet), as_json, asks)
+
+    @property
+    def seconds(self) -> float:
+        """How long the command has been running."""
+        return time.monotonic() - self._began
+
+    def say(self, text: str = "", style: str = "") -> None:
+        """Lines of prose."""
+        for line in text.split("\n"):
+            self._screen.line(line, style)
+
+    def change(self, result: Result) -> None:
+        """A resource that would change."""
+        self._screen.line(f"  ~ {result.title}" + (f"  {result.summary}" if result.summary else ""))
+
+    def diff(self, text: str, indent: str = "      ") -> None:
+        """A unified diff, coloured on a terminal."""
+        for line in text.splitlines():
+            self._screen.line(indent + line, _diff_style(line))
+
+    def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        self._screen.table(header, rows)
+
+    @contextmanager
+    def busy(self, title: str) -> Iterator[None]:
+        """Something runs on the operator's side, or is waited for, and leaves no line behind."""
+        self._screen.begin(title)
+        try:
+            yield
+        finally:
+            self._screen.rest()
+
+    def pause(self) -> None:
+        """Nothing moves from now on: a question is about to be asked."""
+        self._screen.rest()
+
+    def steps(self, events: Iterable[Event], shown: Collection[str] = DIFFERENCES) -> list[Result]:
+        """Shows the steps of a request as they happen; those of a `shown` verdict leave a line."""
+        self.document.steps = []
+        return self._follow(events, shown, self.document.steps)
+
+    def verdicts(self, events: Iterable[Event], shown: Collection[str] = EVERYTHING) -> list[Result]:
+        """Shows what verify finds."""
+        self.document.verify = []
+        return self._follow(events, shown, self.document.verify)
+
+    def error(self, error: ProvisionError) -> None:
+        """Tells what went wrong on stderr, and in the document."""
+        self._screen.rest()
+        self.document.error = {"message": error.message, "hint": error.hint, "code": int(error.code)}
+        show_error(error.message, error.hint)
+
+    def finish(self, code: ExitCode) -> None:
+        """The command is over: the document goes out, where one was asked for."""
+        self._screen.rest()
+        self.document.exit_code = int(code)
+        self.document.ok = code is ExitCode.DONE
+        self.document.seconds = round(self.seconds, 3)
+        if self._as_json:
+            print(json.dumps(self.document.as_json(), indent=2), flush=True)
+
+    def _follow(self, events: Iterable[Event], shown: Collection[str], record: list[dict[str, Any]]) -> list[Result]:
+        results: list[Result] = []
+        try:
+            for event in events:
+                if isinstance(event, Start):
+                    self._screen.begin(event.title)
+                elif isinstance(event, Output):
+                    self._screen.progress(event.line)
+                elif isinstance(event, Result):
+                    results.append(event)
+                    record.append(step(event))
+                    if event.verdict in shown:
+                        self._screen.end(event)
+                elif isinstance(event, Done):
+                    break
+        finally:
+            self._screen.rest()
+        return results
+
+
+def _screen(as_json: bool, quiet: bool) -> Screen:
+    if quiet:
+        return Silent()
+    return StepsOnly(_written_to(sys.stderr)) if as_json else _written_to(sys.stdout)
+
+
+def _written_to(stream: TextIO) -> Screen:
+    _forgive(stream)
+    if stream.isatty() and os.environ.get("TERM") != "dumb":
+        from mlflow_provision.console.terminal import Terminal
+
+        return Terminal(stream)
+    return Plain(stream)
+
+
+def _forgive(stream: TextIO) -> None:
+    """Where the encoding lacks a character, show an escape instead of failing."""
+    reconfigure: Callable[..., None] | None = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
+
+
+def _diff_style(line: str) -> str:
+    if line.startswith(("+++", "---")):
+        return "strong"
+    if line.startswith("@@"):
+        return "faint"
+    return {"+": "added", "-": "removed"}.get(line[:1], "")

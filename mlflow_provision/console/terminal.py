@@ -1,0 +1,121 @@
+"""The screen for people on a terminal: the running step moves, finished steps stay as one line each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TextIO
+
+from rich.console import Console as RichConsole
+from rich.console import ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from mlflow_provision.agent.protocol import FAILED, SKIPPED, Result
+from mlflow_provision.console.text import clean, duration
+
+_STYLES = {
+    "": "",
+    "strong": "bold",
+    "good": "green",
+    "bad": "bold red",
+    "faint": "dim",
+    "added": "green",
+    "removed": "red",
+}
+
+
+class Terminal:
+    """Draws with rich, which never sees markup: only `Text`."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._console = RichConsole(file=stream, highlight=False, markup=False, emoji=False)
+        self._fancy = "utf" in (self._console.encoding or "").lower()
+        self._live: Live | None = None
+        self._running = _Running(self._fancy)
+
+    def line(self, text: str, style: str = "") -> None:
+        self._console.print(Text(clean(text), style=_STYLES[style]), soft_wrap=True)
+
+    def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="bold")
+        for name in header:
+            table.add_column(name, overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(clean(cell)) for cell in row))
+        self._console.print(table)
+
+    def begin(self, title: str) -> None:
+        self._running.begin(clean(title))
+        if self._live is None:
+            self._live = Live(self._running, console=self._console, refresh_per_second=10, transient=True)
+            self._live.start()
+
+    def progress(self, text: str) -> None:
+        self._running.newest = clean(text).strip()
+
+    def end(self, result: Result) -> None:
+        self._running.begin("")
+        for text in self._finished(result):
+            self._console.print(text, no_wrap=True, overflow="ellipsis", crop=True)
+
+    def rest(self) -> None:
+        if self._live is not None:
+            self._running.begin("")
+            self._live.stop()
+            self._live = None
+
+    def _finished(self, result: Result) -> list[Text]:
+        """A line for the step; what a failed step says gets lines of its own."""
+        mark, style = self._mark(result.verdict)
+        title, took = clean(result.title), duration(result.seconds)
+        summary = "" if result.verdict == FAILED else " ".join(clean(result.summary).split())
+        line = Text.assemble((mark, style), " ", title)
+        room = self._console.width - line.cell_len - len(took) - 4
+        if summary and room > 3:
+            shortened = Text("  " + summary, style="dim")
+            shortened.truncate(room, overflow="ellipsis")
+            line.append_text(shortened)
+        if took:
+            line.append("  " + took, style="dim")
+        said = clean(result.summary).splitlines() if result.verdict == FAILED else []
+        return [line, *(Text("    " + text) for text in said)]
+
+    def _mark(self, verdict: str) -> tuple[str, str]:
+        if verdict == FAILED:
+            return ("✗" if self._fancy else "x"), "bold red"
+        if verdict == SKIPPED:
+            return "-", "dim"
+        return ("✓" if self._fancy else "*"), "green"
+
+
+class _Running:
+    """The moving line: spinner, title, seconds, and the newest line the step printed."""
+
+    def __init__(self, fancy: bool) -> None:
+        self._spinner = Spinner("dots" if fancy else "line", style="cyan")
+        self._began = 0.0
+        self.title = ""
+        self.newest = ""
+
+    def begin(self, title: str) -> None:
+        self.title, self.newest, self._began = title, "", time.monotonic()
+
+    def _frame(self, now: float) -> Text:
+        frame = self._spinner.render(now)
+        return frame if isinstance(frame, Text) else Text("")
+
+    def __rich_console__(self, console: RichConsole, options: ConsoleOptions) -> RenderResult:
+        if not self.title:
+            return
+        seconds = int(time.monotonic() - self._began)
+        line = Text.assemble(self._frame(console.get_time()), " ", self.title)
+        if seconds:
+            line.append("  " + duration(seconds), style="dim")
+        if self.newest:
+            line.append("  " + self.newest, style="dim")
+        line.no_wrap = True
+        line.truncate(options.max_width - 1, overflow="ellipsis")
+        yield line

@@ -1,0 +1,39 @@
+"""Text that is safe and short enough to show."""
+
+from __future__ import annotations
+
+import re
+
+_ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-_]")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def clean(text: str) -> str:
+    """The text without terminal escapes and control characters: a log line must not steer the terminal."""
+    return _CONTROLS.sub("", _ESCAPES.sub("", text)).expandtabs(4)
+
+
+def duration(seconds: float) -> str:
+    """How long something took: nothing below a twentieth of a second, else `0.4s`, `12s`, `2m 05s`."""
+    if seconds < 0.05:
+        return ""
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
+    if seconds < 59.5:
+        return f"{seconds:.0f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}m {rest:02d}s"
+
+
+def size(count: float) -> str:
+    """A number of bytes for people: `430 MB`, `2.1 GB`."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 change`, `3 changes`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,189 @@
+"""The main job, without printing: from a `Deployment` to a verified server, one request to its host at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import Any
+
+from mlflow_provision import blueprint, preflight
+from mlflow_provision.agent.protocol import Event
+from mlflow_provision.agent.resources import Resource, to_json
+from mlflow_provision.aws import profile_keys
+from mlflow_provision.config import (
+    DEFAULT_MLFLOW_VERSION,
+    ENVIRONMENT,
+    Deployment,
+    Secrets,
+    generate_password,
+    missing_secrets,
+)
+from mlflow_provision.errors import ExitCode, ProvisionError
+from mlflow_provision.host import Host, answer
+from mlflow_provision.host.program import operator
+from mlflow_provision.layout import Layout
+
+LATEST = "latest"  # as an MLflow version: the newest that installs
+Facts = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything decided: what is wanted, what is there, and the resources that lead from one to the other."""
+
+    deployment: Deployment
+    secrets: Secrets
+    facts: Facts
+    resources: list[Resource]
+
+    @property
+    def first(self) -> bool:
+        """Was nothing of this deployment applied before?"""
+        return self.facts["applied"] is None
+
+
+def prepare(
+    host: Host, deployment: Deployment, secrets: Secrets, port_given: bool = True, artifacts_moved: bool = False
+) -> Prepared:
+    """Ask the host, decide what was left open, and make sure that nothing stands in the way: all problems at once."""
+    if deployment.mlflow.version == LATEST:
+        deployment = with_version(deployment, newest_version(host, deployment))
+    facts, skew = look(host, deployment)
+    if deployment.host == "local" and not port_given:
+        deployment = with_free_port(deployment, facts)
+    refuse(preflight.problems(deployment, facts, skew, artifacts_moved))
+    secrets = with_password(deployment, secrets, facts)
+    return Prepared(deployment, secrets, facts, blueprint.blueprint(deployment, secrets, facts, operator()))
+
+
+def inspected(host: Host, deployment: Deployment, secrets: Secrets) -> Prepared:
+    """What is there, to be looked at and not changed."""
+    facts, _ = look(host, deployment)
+    if not secrets.admin_password:
+        raise _password_unknown(deployment)
+    return Prepared(deployment, secrets, facts, [])
+
+
+def look(host: Host, deployment: Deployment) -> tuple[Facts, float]:
+    """The facts of the host, and by how many seconds its clock is ahead of ours."""
+    before = time.time()
+    facts = answer(host, "facts", blueprint.facts_request(deployment))
+    return facts, facts["time"] - (before + time.time()) / 2
+
+
+def newest_version(host: Host, deployment: Deployment) -> str:
+    """The newest MLflow that installs, as the host sees the package index."""
+    request = blueprint.facts_request(with_version(deployment, DEFAULT_MLFLOW_VERSION))
+    index = answer(host, "facts", {**request, "release": ""})["index"]  # of no release: the index is asked in any case
+    if not index["versions"]:
+        reason = index["error"] or "the package index has none"
+        raise ProvisionError(
+            f"the newest MLflow is not known: {reason}", f"name one: --mlflow-version {DEFAULT_MLFLOW_VERSION}"
+        )
+    return str(index["versions"][0])
+
+
+def with_keys(deployment: Deployment, secrets: Secrets) -> tuple[Deployment, Secrets]:
+    """Both with the AWS keys that the deployment asks for, and no others; a profile may also know the region."""
+    artifacts = deployment.artifacts
+    if artifacts.credentials == "keys":
+        if problems := missing_secrets(deployment, secrets):
+            raise ProvisionError(
+                "\n".join(problems), "write them there, then run the same command again", ExitCode.USAGE
+            )
+        return deployment, secrets
+    if artifacts.credentials != "profile":
+        return deployment, _with_key(secrets, "", "")
+    keys = profile_keys(artifacts.profile)
+    if keys.region and not artifacts.region and not artifacts.endpoint_url:
+        deployment = replace(deployment, artifacts=replace(artifacts, region=keys.region))
+    return deployment, _with_key(secrets, keys.access_key_id, keys.secret_access_key)
+
+
+def _with_key(secrets: Secrets, key: str, secret: str) -> Secrets:
+    return replace(secrets, aws_access_key_id=key, aws_secret_access_key=secret, aws_session_token="")
+
+
+def plan(host: Host, resources: Sequence[Resource]) -> Iterator[Event]:
+    """What would change. Reads only."""
+    return host.request("plan", {"resources": [to_json(resource) for resource in resources]})
+
+
+def apply(host: Host, prepared: Prepared, what: str) -> Iterator[Event]:
+    """Make it so. `what` is told to whoever finds the host locked meanwhile."""
+    return apply_resources(host, prepared.resources, prepared.deployment, prepared.facts, what)
+
+
+def apply_resources(
+    host: Host, resources: Sequence[Resource], deployment: Deployment, facts: Facts, what: str
+) -> Iterator[Event]:
+    data = {
+        "resources": [to_json(resource) for resource in resources],
+        "lock": str(Layout(deployment, PurePosixPath(facts["root"]["path"])).lock),
+        "what": what,
+    }
+    return host.request("apply", data)
+
+
+def verify(host: Host, prepared: Prepared, level: str = "full", kill: bool = True) -> Iterator[Event]:
+    """Prove that the server works. Only where systemd brings it back is it killed on purpose."""
+    survives = kill and prepared.deployment.scope == "system"
+    request = blueprint.verify_request(prepared.deployment, prepared.secrets, prepared.facts, level, survives)
+    return host.request("verify", request)
+
+
+def control(host: Host, verb: str, deployment: Deployment) -> tuple[dict[str, Any], Facts]:
+    """Start, stop or restart the server, or ask for its status: the status, and the facts of its host."""
+    facts, _ = look(host, deployment)
+    service = to_json(blueprint.service(deployment, facts))
+    return answer(host, verb, {"service": service}), facts
+
+
+def removal(host: Host, deployment: Deployment, delete_data: bool) -> tuple[list[Resource], Facts]:
+    """The resources whose application leaves the host as it was."""
+    facts, _ = look(host, deployment)
+    return blueprint.removal(deployment, facts, delete_data), facts
+
+
+def with_version(deployment: Deployment, version: str) -> Deployment:
+    return replace(deployment, mlflow=replace(deployment.mlflow, version=version))
+
+
+def with_free_port(deployment: Deployment, facts: Facts) -> Deployment:
+    """On one's own machine a port that nobody asked for gives way to whoever has it."""
+    owner = facts["port_owner"]
+    if owner is None or owner["ours"]:
+        return deployment
+    return replace(deployment, mlflow=replace(deployment.mlflow, port=facts["free_port"]))
+
+
+def with_password(deployment: Deployment, secrets: Secrets, facts: Facts) -> Secrets:
+    """A new server gets a strong password; that of an existing one cannot be made up."""
+    if secrets.admin_password:
+        return secrets
+    if facts["admin_exists"]:
+        raise _password_unknown(deployment)
+    return replace(secrets, admin_password=generate_password())
+
+
+def _password_unknown(deployment: Deployment) -> ProvisionError:
+    return ProvisionError(
+        f"the password of {deployment.auth.admin_username} on {deployment.name} is not known on this machine",
+        f"copy {deployment.name}.secrets.toml from where it was set up, or set {ENVIRONMENT['admin_password']}",
+    )
+
+
+def refuse(problems: Sequence[preflight.Problem]) -> None:
+    """One error that tells all problems, each with what to do about it."""
+    if not problems:
+        return
+    if len(problems) == 1:
+        raise ProvisionError(problems[0].message, problems[0].hint)
+    lines = [f"{len(problems)} things stand in the way, and nothing was changed:"]
+    for number, problem in enumerate(problems, 1):
+        lines.append(f"{number}. {problem.message}")
+        if problem.hint:
+            lines.append(f"   {problem.hint}")
+    raise ProvisionError("\n".join(lines), "mend these, then run the same command again")
