@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mlflow_provision.config.wording import shown
 from mlflow_provision.errors import ExitCode, ProvisionError
 
 LARGEST_FILE = 1024 * 1024
+LONGEST_SHOWN_PATH = 300
 OPEN_TO_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -24,7 +26,8 @@ def explained(path: Path, what: str) -> Iterator[None]:
         yield
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise ProvisionError(f"cannot {what} {path}: {reason}", code=ExitCode.USAGE) from error
+        name = str(path) if str(path).isprintable() and len(str(path)) < LONGEST_SHOWN_PATH else shown(str(path))
+        raise ProvisionError(f"cannot {what} {name}: {reason}", code=ExitCode.USAGE) from error
 
 
 def read_text(path: Path) -> str:
@@ -92,6 +95,15 @@ def write_whole(path: Path, text: str, mode: int) -> None:
         finally:
             temporary.unlink(missing_ok=True)
         sync_folder(target.parent)
+
+
+def delete(path: Path) -> None:
+    """Delete a file, and what a write that was killed may have left beside it."""
+    from glob import escape
+
+    with explained(path, "delete"):
+        for left in [*path.parent.glob(f".{escape(path.name)}.*.tmp"), path]:
+            left.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

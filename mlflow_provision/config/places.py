@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mlflow_provision.config.files import explained
+from mlflow_provision.config.files import delete, explained
 from mlflow_provision.config.rules.target import name_problem
 from mlflow_provision.config.wording import did_you_mean, one_of, shown
 from mlflow_provision.errors import ExitCode, ProvisionError
@@ -73,7 +73,9 @@ def existing_file(path: Path) -> Path:
     if path.name.endswith(SECRETS_SUFFIX):
         meant = path.with_name(path.name.removesuffix(SECRETS_SUFFIX) + SUFFIX)
         raise ProvisionError(f"{path} holds secrets: give the deployment file, {meant}", code=ExitCode.USAGE)
-    if not path.is_file():
+    with explained(path, "read"):
+        is_file = path.is_file()
+    if not is_file:
         what = "is not a file" if path.exists() else "does not exist"
         raise ProvisionError(f"{shown(str(path))} {what}", hint="mlflow-provision list", code=ExitCode.USAGE)
     return path
@@ -82,5 +84,4 @@ def existing_file(path: Path) -> Path:
 def forget(deployment_path: Path) -> None:
     """Delete a deployment's secrets and then its file; what is gone already is no error."""
     for path in (secrets_path(deployment_path), deployment_path):
-        with explained(path, "delete"):
-            path.unlink(missing_ok=True)
+        delete(path)
