@@ -1,0 +1,87 @@
+"""The program that travels: the agent as a zip made in memory, and the one-liner that starts it on the host."""
+
+from __future__ import annotations
+
+import functools
+import getpass
+import io
+import json
+import os
+import socket
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from mlflow_provision.agent.protocol import PREAMBLE
+
+AGENT = Path(__file__).resolve().parent.parent / "agent"
+NAME_IN_ZIP = "mlflow_provision/agent"
+
+# Written by the bootstrap when it runs, and so after whatever a login shell or sudo had to say.
+READY = f"{PREAMBLE} READY"
+
+# What only the bootstrap can find out; the kind of its `done` event's error, whose message is the version it found.
+OLD_PYTHON = "old-python"
+
+# No bytecode is left on the host; neither the environment, nor the person's packages, nor (see BOOTSTRAP) the folder we
+# are in, can change which modules root imports; what is printed is sent at once.
+PYTHON_FLAGS = "-BEsSu"
+
+# One argument for every login shell, csh and fish included: no single quote, backslash, exclamation mark or line break.
+# Any Python from 2.7 on can parse it, so that an old one says what is wrong instead of "invalid syntax".
+# It reads with the buffer of sys.stdin: nothing is sent after the request, so nothing can be read ahead.
+BOOTSTRAP = "; ".join(
+    (
+        "import sys, os, json",
+        "say = lambda line: (sys.stdout.write(line + chr(10)), sys.stdout.flush())",
+        "version = sys.version.split()[0]",
+        f'error = dict(message=version, hint="", kind="{OLD_PYTHON}")',
+        f'say(chr(10) + "{READY}")',
+        "sys.version_info >= (3, 9) or sys.exit("
+        'say(json.dumps(dict(event="done", data=dict(), error=error, seconds=0))) and 1)',
+        "sys.path = [folder for folder in sys.path if folder]",
+        'os.chdir("/")',
+        "stdin = sys.stdin.buffer",
+        f'sizes = next(line for line in iter(stdin.readline, b"") if line.startswith(b"{PREAMBLE} ")).split()[1:]',
+        "program = stdin.read(int(sizes[0]))",
+        "request = stdin.read(int(sizes[1]))",
+        'memory = os.memfd_create("mlflow-provision")',
+        "os.write(memory, program)",
+        'sys.path.insert(0, "/proc/self/fd/" + str(memory))',
+        "from mlflow_provision.agent.main import main",
+        "code = main(json.loads(request.decode()))",
+        "sys.stdout.flush()",
+        "os._exit(code or 0)",
+    )
+)
+
+
+@functools.cache
+def pack(package: Path = AGENT) -> bytes:
+    """The zip of the agent package. The same files give the same bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        _add(archive, "mlflow_provision/__init__.py", b"")
+        for path in sorted(package.rglob("*.py")):
+            _add(archive, f"{NAME_IN_ZIP}/{path.relative_to(package).as_posix()}", path.read_bytes())
+    return buffer.getvalue()
+
+
+def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+
+
+def payload(verb: str, data: dict[str, Any], package: Path = AGENT) -> bytes:
+    """All that the bootstrap reads from its stdin."""
+    program = pack(package)
+    request = json.dumps({"verb": verb, "data": data, "operator": operator()}).encode()
+    return f"{PREAMBLE} {len(program)} {len(request)}\n".encode() + program + request
+
+
+def operator() -> str:
+    """Who we are, for the host's lock and records."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a user id without a name
+        name = str(os.getuid())
+    return f"{name}@{socket.gethostname()}"
