@@ -51,5 +51,5 @@ def verify_request(
         "databases": {"tracking": str(layout.database), "auth": str(layout.auth_database)},
         "user": layout.user,
         "level": level,
-        "kill": kill,
+        "kill": kill and level == "full",
     }
