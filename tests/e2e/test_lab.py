@@ -17,6 +17,7 @@ from botocore.credentials import Credentials
 
 from tests.lab import SUDO_PASSWORD, DelayProxy, Keys, LabHost, MotoS3, ProgramFailed, RcloneS3
 from tests.lab.claims import hosts_dir
+from tests.lab.image import mirror_for, own_suite
 from tests.lab.network import Network
 from tests.lab.program import Finished, run
 from tests.lab.s3 import REGION
@@ -55,10 +56,16 @@ def test_an_unknown_host_key_is_refused(host: LabHost, tmp_path: Path) -> None:
     assert "Host key verification failed" in refused.stderr
 
 
-def test_the_package_index_can_be_blocked_while_ssh_works(host: LabHost) -> None:
-    index = pytest.importorskip("pip._internal.models.index").PyPI.simple_url
-    fetch = ["python3", "-c", "import sys, urllib.request as u; u.urlopen(sys.argv[1], timeout=20)", index + "/uv/"]
-    host.run(fetch)  # by HTTPS, so the host trusts what this machine trusts
+def test_the_host_trusts_what_this_machine_trusts(host: LabHost) -> None:
+    index = pytest.importorskip("pip._internal.models.index", reason="pip knows the package index").PyPI.simple_url
+    fetch = "import sys, urllib.request as u; u.urlopen(sys.argv[1], timeout=20)"
+    host.run(["python3", "-c", fetch, f"{index}/uv/"])
+
+
+def test_the_internet_can_be_blocked_while_ssh_works(host: LabHost) -> None:
+    release = mirror_for(own_suite()) + f"/dists/{own_suite()}/Release"
+    fetch = ["curl", "--silent", "--fail", "--head", "--max-time", "20", release]
+    host.run(fetch)
     host.network.block_internet("REJECT")
     try:
         assert host.run(fetch, check=False).returncode != 0

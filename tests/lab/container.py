@@ -55,11 +55,17 @@ def run_inside(
     if leader is None:
         raise LabError("the host is not running")
     nsenter = shutil.which("nsenter") or "nsenter"  # PATH below is the host's, not ours
-    enter = [nsenter, f"--target={leader}", "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd", "--"]
+    namespaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd"]
     become = [] if user == "root" else ["runuser", "-u", user, "--"]
     home = "/root" if user == "root" else f"/home/{user}"
     environment = {"PATH": PATH, "HOME": home, "USER": user, "LOGNAME": user, "LANG": "C.UTF-8"}
-    return run([*enter, *become, *argv], check=check, input=input, env=environment, timeout=timeout)
+    return run(
+        [nsenter, f"--target={leader}", *namespaces, "--", *become, *argv],
+        check=check,
+        input=input,
+        env=environment,
+        timeout=timeout,
+    )
 
 
 def is_up(leader: int | None, address: str, port: int) -> bool:

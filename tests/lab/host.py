@@ -22,7 +22,6 @@ from tests.lab.program import Finished, LabError, run
 from tests.lab.ssh import SshConfig, public_keys, ssh_command
 
 UV_CACHE = "/var/cache/mlflow-provision/uv"
-POWER_OFF = signal.SIGRTMIN + 4  # what systemd understands by it when it is PID 1
 
 
 class LabHost:
@@ -121,7 +120,7 @@ class LabHost:
         """Shut it down in good order; its files stay, and `start()` boots it again."""
         leader = self.place.group.leader()
         if leader is not None:
-            os.kill(leader, POWER_OFF)
+            os.kill(leader, signal.SIGRTMIN + 4)  # to systemd as PID 1: power off
             self.place.group.wait_until_empty(60)
         self.kill()
 
