@@ -116,6 +116,8 @@ class Client:
             return _received(connection.getresponse(), sink)
         except ssl.SSLError as error:
             reason = getattr(error, "verify_message", "") or error.reason or "no TLS"
+            if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
+                raise NoAnswer("lost", f"{where} does not speak TLS") from None
             raise NoAnswer("tls", f"TLS with {where} failed: {reason}") from None
         except socket.gaierror:
             raise NoAnswer("name", f"this host cannot resolve the name {parts.hostname}") from None

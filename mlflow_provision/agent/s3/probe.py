@@ -40,7 +40,7 @@ def prove(
     except S3Error as error:
         raise verdict.refused(parts.netloc, error, role) from None
     if probe.missing or probe.wrong:
-        raise verdict.incomplete(destination, probe.bucket.region, role, probe.missing, probe.wrong)
+        raise verdict.incomplete(destination, probe.bucket.region, role, probe.missing, probe.unknown, probe.wrong)
     if region and probe.bucket.region != region:
         raise verdict.wrong_region(parts.netloc, probe.bucket.region, region)
 
@@ -60,6 +60,7 @@ class Probe:
     prefix: str
     output: Callable[[str], None]
     missing: list[str] = field(default_factory=list)  # IAM actions that are denied
+    unknown: list[str] = field(default_factory=list)  # IAM actions that cannot be told yet
     wrong: list[str] = field(default_factory=list)  # sentences about answers that make no sense
     token: str = field(default_factory=lambda: secrets.token_hex(8))
     body: bytes = field(default_factory=lambda: secrets.token_bytes(1024))
@@ -142,7 +143,8 @@ class Probe:
             self.missing.append(action or "s3:GetObject")
             self.output("get: denied")
         else:
-            self.output("get: cannot be told before put or list is allowed")
+            self.unknown.append("s3:GetObject")
+            self.output("get: cannot be told before list is allowed")
 
     def _forget(self, key: str, versions: list[str]) -> None:
         """In a versioned bucket a deleted object stays as an old version: remove that too where we may."""

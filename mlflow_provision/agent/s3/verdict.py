@@ -73,14 +73,19 @@ def refused(bucket: str, error: S3Error, role: str) -> AgentError:
     return AgentError(f"bucket {bucket}: {message}", hint, KIND)
 
 
-def incomplete(destination: str, region: str, role: str, missing: list[str], wrong: list[str]) -> AgentError:
+def incomplete(
+    destination: str, region: str, role: str, missing: list[str], unknown: list[str], wrong: list[str]
+) -> AgentError:
     """Everything that is missing, in the words an IAM policy uses; `role` is empty where keys are used."""
     lines = []
     hint = ""
     if missing:
         lines.append(f"{'the instance role ' + role if role else 'the access key'} lacks permissions on {destination}:")
         lines += [f"  {action} on {_resource(destination, region, action)}" for action in dict.fromkeys(missing)]
+        lines += [f"  and perhaps {action} on {_resource(destination, region, action)}" for action in unknown]
         hint = f"allow them in the IAM policy of the {'role ' + role if role else 'user the access key belongs to'}"
+        if not {"s3:ListBucket", "s3:PutObject", "s3:DeleteObject"} - set(missing):
+            hint += f"; if the policy is right, is {urlsplit(destination).netloc} your bucket? S3 hides those of others"
     return AgentError("\n".join([*lines, *wrong]), hint, KIND)
 
 
