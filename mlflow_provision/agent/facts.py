@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mlflow_provision.agent import command, index, process_group, sockets
+from mlflow_provision.agent import process_group, sockets
 from mlflow_provision.agent.names import MARKER, SIGNATURE
 from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.resources.record import load
@@ -40,7 +40,7 @@ def facts(data: dict[str, Any]) -> dict[str, Any]:
         "memory": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         "disk_free": _disk_free(root),
         "time": time.time(),
-        "systemd": _systemd(),
+        "systemd": Path("/run/systemd/system").is_dir(),  # does it run the machine?
         "root": {"path": str(root), "state": _root_state(root)},
         "unit": _unit_state(data["unit"]),
         "port_owner": _port_owner(data["port"], listening, data["unit"], base),
@@ -85,14 +85,6 @@ def _disk_free(root: Path) -> int:
     while not root.exists():
         root = root.parent
     return shutil.disk_usage(root).free
-
-
-def _systemd() -> int:
-    """systemd's version where it runs the machine, else 0."""
-    if not Path("/run/systemd/system").is_dir():
-        return 0
-    words = command.capture(["systemctl", "--version"]).split()
-    return int(words[1]) if len(words) > 1 and words[1].isdigit() else 1
 
 
 def _root_state(root: Path) -> str:
@@ -142,6 +134,9 @@ def _unit_of(pid: int) -> str:
 
 
 def _index(index_url: str) -> dict[str, Any]:
+    # Imported late: once a release is installed nobody asks the index, and urllib takes long to import.
+    from mlflow_provision.agent import index
+
     try:
         # mlflow pins the other two; a release is on the index for a while before they are.
         versions, half_published = index.published(index_url, ("mlflow", "mlflow-skinny", "mlflow-tracing"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -51,7 +50,7 @@ def fetch(url: str) -> Any:
         raise AgentError(
             f"the package index {host} answered {error.code} {error.reason} to {url}", kind="index"
         ) from None
-    except (urllib.error.URLError, OSError, ssl.SSLError) as error:
+    except OSError as error:
         reason = getattr(error, "reason", error)
         raise AgentError(
             f"this host cannot reach the package index {host}: {reason}",

@@ -42,7 +42,11 @@ def _serve(verb: str, data: dict[str, Any], operator: str) -> dict[str, Any]:
         from mlflow_provision.agent.apply import plan
         from mlflow_provision.agent.resources import from_json
 
-        return {"changes": plan([from_json(item) for item in data["resources"]], _emit)}
+        changes = plan([from_json(item) for item in data["resources"]], _emit)
+        if changes or not data.get("verify"):
+            return {"changes": changes}
+        # One request instead of two: a run that has nothing to change ends with this.
+        return {"changes": 0, **_serve("verify", data["verify"], operator)}
     if verb == "apply":
         from mlflow_provision.agent.apply import apply
         from mlflow_provision.agent.lock import held
@@ -61,7 +65,9 @@ def _serve(verb: str, data: dict[str, Any], operator: str) -> dict[str, Any]:
 
 
 def _control(verb: str, data: dict[str, Any]) -> dict[str, Any]:
-    from mlflow_provision.agent.resources import BackgroundProcess, SystemdService, from_json
+    from mlflow_provision.agent.resources import from_json
+    from mlflow_provision.agent.resources.background_process import BackgroundProcess
+    from mlflow_provision.agent.resources.systemd_service import SystemdService
 
     service = from_json(data["service"])
     if not isinstance(service, (BackgroundProcess, SystemdService)):

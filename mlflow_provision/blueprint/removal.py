@@ -5,14 +5,8 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import Any
 
-from mlflow_provision.agent.resources import (
-    PathAbsent,
-    ProcessAbsent,
-    Resource,
-    ServiceAbsent,
-    SharedAbsent,
-    UserAbsent,
-)
+from mlflow_provision.agent.resources import Resource
+from mlflow_provision.agent.resources.absent import PathAbsent, ProcessAbsent, ServiceAbsent, SharedAbsent, UserAbsent
 from mlflow_provision.config import Deployment
 from mlflow_provision.layout import Layout
 

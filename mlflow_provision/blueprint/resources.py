@@ -8,20 +8,18 @@ from typing import Any
 
 from mlflow_provision import __version__
 from mlflow_provision.agent.names import MARKER
-from mlflow_provision.agent.resources import (
-    AdminUser,
-    Directory,
-    File,
-    GeneratedSecrets,
-    Record,
-    Release,
-    Resource,
-    SqliteDatabase,
-    StoreAccess,
-    Symlink,
-    User,
-    Uv,
-)
+from mlflow_provision.agent.resources import Resource
+from mlflow_provision.agent.resources.admin_user import AdminUser
+from mlflow_provision.agent.resources.directory import Directory
+from mlflow_provision.agent.resources.file import File
+from mlflow_provision.agent.resources.generated_secrets import GeneratedSecrets
+from mlflow_provision.agent.resources.record import Record
+from mlflow_provision.agent.resources.release import Release
+from mlflow_provision.agent.resources.sqlite_database import SqliteDatabase
+from mlflow_provision.agent.resources.store_access import StoreAccess
+from mlflow_provision.agent.resources.symlink import Symlink
+from mlflow_provision.agent.resources.user import User
+from mlflow_provision.agent.resources.uv import Uv
 from mlflow_provision.blueprint import environment, service
 from mlflow_provision.blueprint.render import render
 from mlflow_provision.config import Deployment, Secrets

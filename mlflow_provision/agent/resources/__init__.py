@@ -1,76 +1,37 @@
-"""Everything that setup can put on a host. The blueprint builds these classes; the protocol carries them as JSON."""
+"""Everything that setup can put on a host, one module a kind. The blueprint builds these classes; the protocol carries
+them as JSON. A kind's module is imported when it is needed: the agent is compiled anew on every request."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from importlib import import_module
 from typing import Any
 
-from mlflow_provision.agent.resources.absent import PathAbsent, ProcessAbsent, ServiceAbsent, SharedAbsent, UserAbsent
-from mlflow_provision.agent.resources.admin_user import AdminUser
-from mlflow_provision.agent.resources.background_process import BackgroundProcess
 from mlflow_provision.agent.resources.base import Change, Context, Resource
-from mlflow_provision.agent.resources.directory import Directory
-from mlflow_provision.agent.resources.file import File
-from mlflow_provision.agent.resources.generated_secrets import GeneratedSecrets
-from mlflow_provision.agent.resources.record import Record
-from mlflow_provision.agent.resources.release import Release
-from mlflow_provision.agent.resources.sqlite_database import SqliteDatabase
-from mlflow_provision.agent.resources.store_access import StoreAccess
-from mlflow_provision.agent.resources.symlink import Symlink
-from mlflow_provision.agent.resources.systemd_service import SystemdService
-from mlflow_provision.agent.resources.user import User
-from mlflow_provision.agent.resources.uv import Uv
 
-KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind
-    for kind in (
-        AdminUser,
-        BackgroundProcess,
-        Directory,
-        File,
-        GeneratedSecrets,
-        PathAbsent,
-        ProcessAbsent,
-        Record,
-        Release,
-        ServiceAbsent,
-        SharedAbsent,
-        SqliteDatabase,
-        StoreAccess,
-        Symlink,
-        SystemdService,
-        User,
-        UserAbsent,
-        Uv,
-    )
+# Class name → module in this package.
+KINDS = {
+    "AdminUser": "admin_user",
+    "BackgroundProcess": "background_process",
+    "Directory": "directory",
+    "File": "file",
+    "GeneratedSecrets": "generated_secrets",
+    "PathAbsent": "absent",
+    "ProcessAbsent": "absent",
+    "Record": "record",
+    "Release": "release",
+    "ServiceAbsent": "absent",
+    "SharedAbsent": "absent",
+    "SqliteDatabase": "sqlite_database",
+    "StoreAccess": "store_access",
+    "Symlink": "symlink",
+    "SystemdService": "systemd_service",
+    "User": "user",
+    "UserAbsent": "absent",
+    "Uv": "uv",
 }
 
-__all__ = [
-    "KINDS",
-    "AdminUser",
-    "BackgroundProcess",
-    "Change",
-    "Context",
-    "Directory",
-    "File",
-    "GeneratedSecrets",
-    "PathAbsent",
-    "ProcessAbsent",
-    "Record",
-    "Release",
-    "Resource",
-    "ServiceAbsent",
-    "SharedAbsent",
-    "SqliteDatabase",
-    "StoreAccess",
-    "Symlink",
-    "SystemdService",
-    "User",
-    "UserAbsent",
-    "Uv",
-    "from_json",
-    "to_json",
-]
+__all__ = ["KINDS", "Change", "Context", "Resource", "from_json", "to_json"]
 
 
 def to_json(resource: Resource) -> dict[str, Any]:
@@ -80,8 +41,9 @@ def to_json(resource: Resource) -> dict[str, Any]:
 
 def from_json(data: dict[str, Any]) -> Resource:
     """The resource in JSON data; lists become the tuples they were."""
+    kind = data["kind"]
     fields = {name: _tuples(value) for name, value in data.items() if name != "kind"}
-    resource: Resource = KINDS[data["kind"]](**fields)
+    resource: Resource = getattr(import_module(f"{__name__}.{KINDS[kind]}"), kind)(**fields)
     return resource
 
 

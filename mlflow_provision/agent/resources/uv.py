@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import os
-import platform
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlflow_provision.agent import command, index
+from mlflow_provision.agent import command
 from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.resources.base import Change, Context
 
@@ -37,7 +33,11 @@ class Uv:
         return Change(f"replace {current}") if current != self.version else None
 
     def apply(self, context: Context) -> None:
-        name, sha256 = self.wheels[platform.machine()]
+        # Imported late, here and below: nearly every run only checks.
+        import io
+        import zipfile
+
+        name, sha256 = self.wheels[os.uname().machine]
         wheel = self._download(name, sha256, context)
         with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
             member = next(entry for entry in archive.namelist() if entry.endswith(".data/scripts/uv"))
@@ -50,6 +50,10 @@ class Uv:
         os.replace(beside, target)
 
     def _download(self, name: str, sha256: str, context: Context) -> bytes:
+        import hashlib
+
+        from mlflow_provision.agent import index
+
         url = index.links(self.index_url, "uv").get(name)
         if url is None:
             raise AgentError(
