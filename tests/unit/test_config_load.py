@@ -164,6 +164,11 @@ def test_the_file_name_is_the_name(tmp_path: Path, name: str) -> None:
     assert f"name: '{name}' cannot be used" in refusal(written(tmp_path, 'host = "h"', name))
 
 
+def test_two_wrong_names_are_one_problem(tmp_path: Path) -> None:
+    message = refusal(written(tmp_path, 'host = "h"\nname = "prod"', "Prod"))
+    assert message.count("name: ") == 1
+
+
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     assert refusal(tmp_path / "none.toml") == f"cannot read {tmp_path / 'none.toml'}: no such file or directory"
     assert "is a directory" in refusal(tmp_path)

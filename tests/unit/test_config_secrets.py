@@ -166,6 +166,14 @@ def test_the_environment_wins_and_is_not_written(prod: Path, monkeypatch: pytest
     assert load_secrets(prod) == Secrets(admin_password="from the file")
 
 
+def test_an_empty_variable_is_none(prod: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CI systems set those where a secret is not given to a run."""
+    save_secrets(prod, ALL)
+    for variable in ENVIRONMENT.values():
+        monkeypatch.setenv(variable, "")
+    assert load_secrets(prod) == ALL
+
+
 def test_what_only_the_environment_says_makes_no_file(prod: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_PROVISION_ADMIN_PASSWORD", "from the environment")
     save_secrets(prod, load_secrets(prod))
