@@ -40,9 +40,10 @@ def save_secrets(deployment_path: Path, secrets: Secrets) -> None:
     wanted = {name: value for name, value in asdict(secrets).items() if value}
     refuse([f"{name}: {problem}" for name, problem in secret_problems(wanted)], str(path))
     stored, given = read_stored(path), from_environment()
-    for name in KNOWN:
-        if name in wanted and wanted[name] == given.get(name):
-            wanted[name] = stored.get(name, "")
+    lent = {name for name in given if wanted.get(name) == given[name]}
+    if "aws_access_key_id" in lent:
+        lent |= {*OF_ONE_KEY}
+    wanted |= {name: stored.get(name, "") for name in lent}
     if wanted := {name: value for name, value in wanted.items() if value}:
         write_stored(path, wanted)
     elif stored:

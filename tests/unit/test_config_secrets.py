@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import string
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -195,7 +196,12 @@ def test_a_key_of_the_environment_is_not_mixed_with_one_of_the_file(
     save_secrets(prod, ALL)
     monkeypatch.setenv("MLFLOW_PROVISION_AWS_ACCESS_KEY_ID", "AKIANEW")
     monkeypatch.setenv("MLFLOW_PROVISION_AWS_SECRET_ACCESS_KEY", "new")
-    assert load_secrets(prod) == Secrets(ALL.admin_password, "AKIANEW", "new", "")
+    secrets = load_secrets(prod)
+    assert secrets == Secrets(ALL.admin_password, "AKIANEW", "new", "")
+    save_secrets(prod, replace(secrets, admin_password="a new password"))
+    for variable in ENVIRONMENT.values():
+        monkeypatch.delenv(variable, raising=False)
+    assert load_secrets(prod) == replace(ALL, admin_password="a new password")
 
 
 @pytest.mark.parametrize("variable", sorted(ENVIRONMENT.values()))
