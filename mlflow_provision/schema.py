@@ -28,7 +28,8 @@ class Document:
     def as_json(self) -> dict[str, Any]:
         """The document with the command's own fields beside the common ones."""
         data = asdict(self)
-        return {"schema": SCHEMA, **data, **data.pop("details")}
+        own = data.pop("details")
+        return {"schema": SCHEMA, **data, **own}
 
 
 def step(result: Result) -> dict[str, Any]:

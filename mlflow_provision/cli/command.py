@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def reports(function: Callable[..., ExitCode | None]) -> Callable[..., None]:
     """A command that gets a console as its first argument, and whose return value or error is its exit code."""
 
-    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else on stdout.")
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
     @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
     @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
     @functools.wraps(function)
@@ -63,7 +63,7 @@ def _outcome(run: Callable[[], ExitCode | None], console: Console, debug: bool) 
 def _failed(console: Console, error: ProvisionError, debug: bool) -> ExitCode:
     hint = error.hint
     if error.code is ExitCode.INTERRUPTED:
-        hint = "run the same command again, it continues where it stopped: " + again()
+        hint = "run the same command again, it continues where it stopped:\n" + again()
     if console.document.deployment:  # hints of the host's side do not know which deployment it is
         hint = re.sub(r"\bNAME\b", console.document.deployment, hint)
     console.error(ProvisionError(error.message, hint, error.code))

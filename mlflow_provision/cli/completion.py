@@ -13,9 +13,9 @@ def completion_command(shell: str) -> None:
     """Print the completion script of a shell.
 
     \b
-    bash  eval "$(mlflow-provision completion bash)"                 in ~/.bashrc
-    zsh   eval "$(mlflow-provision completion zsh)"                  in ~/.zshrc
-    fish  mlflow-provision completion fish > ~/.config/fish/completions/mlflow-provision.fish
+    bash, in ~/.bashrc    eval "$(mlflow-provision completion bash)"
+    zsh, in ~/.zshrc      eval "$(mlflow-provision completion zsh)"
+    fish, in config.fish  mlflow-provision completion fish | source
     """
     from click.shell_completion import BashComplete, FishComplete, ShellComplete, ZshComplete
 

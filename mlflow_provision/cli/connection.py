@@ -54,5 +54,5 @@ def questions(console: Console) -> Ask:
 accept_flag = click.option(
     "--accept-new-host-key",
     is_flag=True,
-    help="Trust the key of a host never seen before. A changed key is always refused.",
+    help="Trust a host never seen before, without asking.",
 )

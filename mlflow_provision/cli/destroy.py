@@ -12,7 +12,7 @@ from mlflow_provision.cli.command import again, reports
 from mlflow_provision.cli.connection import accept_flag, connected, where
 from mlflow_provision.cli.deployments import chosen, complete_name, secrets_beside
 from mlflow_provision.cli.interrupt import stoppable
-from mlflow_provision.cli.planned import say_plan
+from mlflow_provision.cli.planned import asked, say_plan
 from mlflow_provision.console.text import duration
 from mlflow_provision.errors import ExitCode, ProvisionError
 
@@ -41,8 +41,9 @@ def destroy_command(
     with connected(console, deployment, accept_new_host_key) as host:
         with console.busy("Looking at " + where(deployment)):
             resources, facts = removal(host, deployment, delete_data)
+        console.home = facts["home"] if deployment.scope == "user" else ""
         changes = say_plan(console, console.steps(plan(host, resources), shown=()), diffs=False)
-        data = f"{facts['root']['path']}/{deployment.name}/data"
+        data = console.shortened(f"{facts['root']['path']}/{deployment.name}/data")
         console.say(_fate(deployment, data, delete_data), "bad" if delete_data else "strong")
         if not _confirmed(console, deployment, yes):
             console.say("Nothing was changed.")
@@ -75,9 +76,8 @@ def _confirmed(console: Console, deployment: Deployment, yes: bool) -> bool:
             ExitCode.USAGE,
         )
     console.pause()
-    typed: str = click.prompt(
-        f"Type the name of the deployment ({deployment.name}) to destroy it", default="", show_default=False, err=True
-    )
+    question = f"To destroy it, type its name ({deployment.name})"
+    typed: str = asked(lambda: click.prompt(question, default="", show_default=False, err=True))
     return typed.strip() == deployment.name
 
 

@@ -57,8 +57,8 @@ def _say_use(console: Console, want: Wanted, prepared: Prepared) -> None:
         lines.insert(0, tunnel_command(deployment))
         lines.append("""python -c "import mlflow; mlflow.log_metric('works', 1)\"""")
     elif deployment.host == "local":
-        python = f"{prepared.facts['root']['path']}/{name}/venv/bin/python"
-        lines.append(f"{shlex.quote(python)} -c \"import mlflow; mlflow.log_metric('works', 1)\"")
+        python = console.shortened(shlex.quote(f"{prepared.facts['root']['path']}/{name}/venv/bin/python"))
+        lines.append(f"{python} -c \"import mlflow; mlflow.log_metric('works', 1)\"")
         lines.append(f"mlflow-provision status {name}")
     else:
         lines.append("""python -c "import mlflow; mlflow.log_metric('works', 1)\"""")

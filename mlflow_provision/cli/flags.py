@@ -14,8 +14,6 @@ from mlflow_provision.errors import ExitCode, ProvisionError
 if TYPE_CHECKING:
     from mlflow_provision.config import Deployment
 
-PERMISSIONS = ("READ", "USE", "EDIT", "MANAGE", "NO_PERMISSIONS")
-
 # name of the flag's value → the key of the deployment file it sets
 KEYS = {
     "scope": "scope",
@@ -36,36 +34,22 @@ KEYS = {
 }
 
 _OPTIONS = (
-    click.option(
-        "--artifacts", metavar="PLACE", help="Where artifacts go: s3://bucket/prefix, or a folder on the host."
-    ),
-    click.option("--aws-profile", metavar="PROFILE", help="The server uses the keys of this profile of your ~/.aws."),
-    click.option("--instance-role", is_flag=True, help="The server uses the IAM role of its EC2 instance."),
-    click.option("--aws-keys", is_flag=True, help="The server uses the keys in the secrets file or the environment."),
+    click.option("--artifacts", metavar="PLACE", help="s3://bucket/prefix, or a folder on the host."),
+    click.option("--aws-profile", metavar="PROFILE", help="Give the server the keys of this AWS profile."),
+    click.option("--instance-role", is_flag=True, help="The server has the IAM role of its instance."),
+    click.option("--aws-keys", is_flag=True, help="Give it the keys of the secrets file."),
     click.option("--region", metavar="REGION", help="Region of the bucket."),
     click.option("--endpoint-url", metavar="URL", help="An S3-compatible store instead of AWS."),
-    click.option("--port", type=click.IntRange(1, 65535), metavar="PORT", help="Port of the server.  [default: 5000]"),
+    click.option("--port", type=int, metavar="PORT", help="Port of the server.  [default: 5000]"),
     click.option("--listen", metavar="ADDRESS", help="Address it answers on.  [default: 127.0.0.1]"),
-    click.option(
-        "--allowed-host", multiple=True, metavar="NAME", help="A further name people reach it by. Repeatable."
-    ),
-    click.option("--workers", type=click.IntRange(1, 64), metavar="N", help="Processes.  [default: from memory]"),
-    click.option("--jobs/--no-jobs", default=None, help="Run MLflow's job runners (1 GB more).  [default: no]"),
-    click.option(
-        "--mlflow-version", metavar="VERSION", help="MLflow to install, or `latest`: the newest that installs."
-    ),
+    click.option("--allowed-host", multiple=True, metavar="NAME", help="A name people reach it by. Repeatable."),
+    click.option("--workers", type=int, metavar="N", help="Server processes.  [default: from memory]"),
+    click.option("--jobs/--no-jobs", default=None, help="MLflow's job runners: 1 GB.  [default: no-jobs]"),
+    click.option("--mlflow-version", metavar="VERSION", help="A version, or latest: the newest that installs."),
     click.option("--index-url", metavar="URL", help="A mirror of the Python package index."),
-    click.option("--admin-username", metavar="NAME", help="Name of the administrator.  [default: admin]"),
-    click.option(
-        "--default-permission",
-        type=click.Choice(PERMISSIONS, case_sensitive=False),
-        help="What users may do with the work of others.  [default: READ]",
-    ),
-    click.option(
-        "--scope",
-        type=click.Choice(["system", "user"]),
-        help="`user`: in your own account, without root; only for `local`.",
-    ),
+    click.option("--admin-username", metavar="NAME", help="The administrator.  [default: admin]"),
+    click.option("--default-permission", metavar="LEVEL", help="Of users on what others made.  [default: READ]"),
+    click.option("--scope", type=click.Choice(["system", "user"]), help="user: without root, only for local."),
     click.option("-i", "--identity", type=click.Path(dir_okay=False), metavar="FILE", help="The SSH key to use."),
 )
 
@@ -80,6 +64,8 @@ def server_flags(command: Callable[..., Any]) -> Callable[..., Any]:
 def given(flags: Mapping[str, Any]) -> dict[str, Any]:
     """What was typed, by the key of the deployment file."""
     typed = {KEYS[name]: value for name, value in flags.items() if name in KEYS and value not in (None, ())}
+    if "auth.default_permission" in typed:
+        typed["auth.default_permission"] = typed["auth.default_permission"].upper()
     if "identity_file" in typed:
         typed["identity_file"] = str(Path(typed["identity_file"]).expanduser().absolute())
     typed.update(_credentials(flags))
@@ -108,7 +94,7 @@ def spoken(problem: str) -> str:
     flags |= {
         "host": "TARGET",
         "name": "--name",
-        "artifacts.credentials": "--instance-role, --aws-profile or --aws-keys",
+        "artifacts.credentials": "credentials (--instance-role, --aws-profile PROFILE, --aws-keys)",
     }
     return flags.get(key, key) + separator + text
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -17,14 +17,17 @@ if TYPE_CHECKING:
     from mlflow_provision.console import Console
     from mlflow_provision.provision import Prepared
 
+Answer = TypeVar("Answer")
+
 
 def say_host(console: Console, prepared: Prepared) -> None:
     """What is set up, and where: two lines."""
     facts, deployment = prepared.facts, prepared.deployment
     where = facts["hostname"] if deployment.host == "local" else deployment.host
     memory, cpus = size(facts["memory"]), plural(facts["cpus"], "CPU")
+    console.home = facts["home"] if deployment.scope == "user" else ""
     console.say(f"Host    {where}: {facts['os']['name']}, {cpus}, {memory}")
-    folder = f"{facts['root']['path']}/{deployment.name}"
+    folder = console.shortened(f"{facts['root']['path']}/{deployment.name}")
     console.say(f"Server  {deployment.name}: MLflow {deployment.mlflow.version}, {address(deployment)}, in {folder}")
 
 
@@ -41,9 +44,9 @@ def say_plan(console: Console, results: Sequence[Result], diffs: bool) -> int:
     if not pending:
         return 0
     console.say()
-    console.say(
-        f"{plural(len(pending), 'change')}, {len(results) - len(pending)} of {len(results)} are as they should be:"
-    )
+    same = len(results) - len(pending)
+    rest = f" ({same} more {'is' if same == 1 else 'are'} as wanted)" if same else ""
+    console.say(f"{plural(len(pending), 'change')}{rest}:", "strong")
     for result in pending:
         console.change(result)
         if diffs and result.diff:
@@ -63,7 +66,16 @@ def confirmed(console: Console, changes: int, yes: bool) -> bool:
             ExitCode.USAGE,
         )
     console.pause()
-    if click.confirm(f"Apply {'it' if changes == 1 else 'these ' + plural(changes, 'change')}?", err=True):
+    if asked(lambda: click.confirm(f"Apply {plural(changes, 'change')}?", err=True)):
         return True
     console.say("Nothing was changed.")
     return False
+
+
+def asked(question: Callable[[], Answer]) -> Answer:
+    """The answer to a question before anything is changed; Ctrl-C says that too."""
+    try:
+        return question()
+    except click.Abort:
+        click.echo(err=True)
+        raise ProvisionError("interrupted: nothing was changed", code=ExitCode.INTERRUPTED) from None

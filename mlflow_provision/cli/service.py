@@ -92,7 +92,7 @@ def _age(seconds: float) -> str:
 
 
 status_command = _command(
-    "status", "Looking at", "Say whether a server runs and is healthy. Exits with 1 if it does not or is not."
+    "status", "Looking at", "Say whether a server runs and is healthy; if not, the exit code is 1."
 )
 start_command = _command("start", "Starting", "Start a server, and wait until it is healthy.")
 stop_command = _command("stop", "Stopping", "Stop a server, and wait until all of it is gone.")

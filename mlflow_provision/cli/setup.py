@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 @click.option(
     "--config", type=click.Path(dir_okay=False), metavar="FILE", help="A deployment file instead of a TARGET."
 )
-@click.option("--name", metavar="NAME", help="Name of the deployment.  [default: local, or server]")
+@click.option("--name", metavar="NAME", help="Of the deployment.  [default: local, or server]")
 @server_flags
-@click.option("--artifacts-moved", is_flag=True, help="The artifacts were copied to the new place already.")
+@click.option("--artifacts-moved", is_flag=True, help="The artifacts are already at the new place.")
 @click.option("--yes", "-y", is_flag=True, help="Apply the plan without asking.")
-@click.option("--dry-run", is_flag=True, help="Show the plan with all diffs, and change nothing.")
-@click.option("--exit-code", is_flag=True, help="With --dry-run: exit with 4 if changes are pending.")
+@click.option("--dry-run", is_flag=True, help="Show the plan with all diffs, change nothing.")
+@click.option("--exit-code", is_flag=True, help="With --dry-run: 4 if changes are pending.")
 @accept_flag
 @reports
 def setup_command(
@@ -52,8 +52,8 @@ def setup_command(
 
     \b
     mlflow-provision setup local
-    mlflow-provision setup ubuntu@host --artifacts s3://bucket/mlflow --instance-role
-    mlflow-provision setup server --port 5001      changes the deployment called server
+    mlflow-provision setup ubuntu@host --artifacts s3://bucket/ml --instance-role
+    mlflow-provision setup server --port 5001    change what is there
     """
     if exit_code and not dry_run:
         raise ProvisionError("--exit-code belongs to --dry-run", "add --dry-run, or use plan", ExitCode.USAGE)

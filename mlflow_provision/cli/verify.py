@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command("verify")
 @named
-@click.option("--kill/--no-kill", default=True, help="Kill the server once, to see it come back.  [default: kill]")
+@click.option("--kill/--no-kill", default=True, help="Kill the server to see it come back.  [default: kill]")
 @accept_flag
 @reports
 def verify_command(console: Console, name: str | None, kill: bool, accept_new_host_key: bool) -> ExitCode | None:

@@ -8,9 +8,10 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TextIO
 
-from mlflow_provision.agent.protocol import CHANGED, FAILED, OK, SKIPPED, Done, Event, Output, Result, Start
+from mlflow_provision.agent.protocol import CHANGED, FAILED, OK, SKIPPED, Event, Output, Result, Start
 from mlflow_provision.console.errors import show_error
 from mlflow_provision.console.screen import Plain, Screen, Silent, StepsOnly
 from mlflow_provision.errors import ExitCode, ProvisionError
@@ -26,6 +27,7 @@ class Console:
     def __init__(self, document: Document, screen: Screen, as_json: bool = False, asks: bool = False) -> None:
         self.document = document
         self.asks = asks  # is there a person who sees what we show and can answer?
+        self.home = ""  # of the person the server runs as: paths below it are shown with a `~`
         self._screen = screen
         self._as_json = as_json
         self._began = time.monotonic()
@@ -48,9 +50,13 @@ class Console:
 
     def change(self, result: Result) -> None:
         """A resource that would change."""
-        self._screen.line(f"  ~ {result.title}" + (f"  {result.summary}" if result.summary else ""))
+        self._screen.change(self.shortened(result.title), result.summary)
 
-    def diff(self, text: str, indent: str = "      ") -> None:
+    def shortened(self, text: str) -> str:
+        """The text with `~` for the home folder."""
+        return text.replace(f"{self.home}/", "~/") if self.home else text
+
+    def diff(self, text: str, indent: str = "    ") -> None:
         """A unified diff, coloured on a terminal."""
         for line in text.splitlines():
             self._screen.line(indent + line, _diff_style(line))
@@ -72,14 +78,17 @@ class Console:
         self._screen.rest()
 
     def steps(self, events: Iterable[Event], shown: Collection[str] = DIFFERENCES) -> list[Result]:
-        """Shows the steps of a request as they happen; those of a `shown` verdict leave a line."""
+        """Shows the steps of a request as they happen; those of a `shown` verdict leave a line.
+
+        Why a step failed is left to the error that ends the request.
+        """
         self.document.steps = []
-        return self._follow(events, shown, self.document.steps)
+        return self._follow(events, shown, self.document.steps, self._end_without_reason)
 
     def verdicts(self, events: Iterable[Event], shown: Collection[str] = EVERYTHING) -> list[Result]:
         """Shows what verify finds."""
         self.document.verify = []
-        return self._follow(events, shown, self.document.verify)
+        return self._follow(events, shown, self.document.verify, self._end)
 
     def error(self, error: ProvisionError) -> None:
         """Tells what went wrong on stderr, and in the document."""
@@ -96,24 +105,34 @@ class Console:
         if self._as_json:
             print(json.dumps(self.document.as_json(), indent=2), flush=True)
 
-    def _follow(self, events: Iterable[Event], shown: Collection[str], record: list[dict[str, Any]]) -> list[Result]:
+    def _follow(
+        self,
+        events: Iterable[Event],
+        shown: Collection[str],
+        record: list[dict[str, Any]],
+        end: Callable[[Result], None],
+    ) -> list[Result]:
         results: list[Result] = []
         try:
             for event in events:
                 if isinstance(event, Start):
-                    self._screen.begin(event.title)
+                    self._screen.begin(self.shortened(event.title))
                 elif isinstance(event, Output):
                     self._screen.progress(event.line)
                 elif isinstance(event, Result):
                     results.append(event)
                     record.append(step(event))
                     if event.verdict in shown:
-                        self._screen.end(event)
-                elif isinstance(event, Done):
-                    break
+                        end(event)
         finally:
             self._screen.rest()
         return results
+
+    def _end(self, result: Result) -> None:
+        self._screen.end(replace(result, title=self.shortened(result.title)))
+
+    def _end_without_reason(self, result: Result) -> None:
+        self._end(replace(result, summary="") if result.verdict == FAILED else result)
 
 
 def _screen(as_json: bool, quiet: bool) -> Screen:

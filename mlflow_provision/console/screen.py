@@ -18,6 +18,9 @@ class Screen(Protocol):
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None: ...
 
+    def change(self, title: str, summary: str) -> None:
+        """A line of a plan."""
+
     def begin(self, title: str) -> None:
         """A step runs from now on."""
 
@@ -46,6 +49,9 @@ class Plain:
         for row in cells:
             self.line("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
+    def change(self, title: str, summary: str) -> None:
+        self.line("  * " + "  ".join(part for part in (title, summary) if part))
+
     def begin(self, title: str) -> None: ...
 
     def progress(self, text: str) -> None: ...
@@ -71,6 +77,8 @@ class StepsOnly:
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None: ...
 
+    def change(self, title: str, summary: str) -> None: ...
+
 
 class Silent:
     """Shows nothing. Errors do not come this way."""
@@ -78,6 +86,8 @@ class Silent:
     def line(self, text: str, style: str = "") -> None: ...
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None: ...
+
+    def change(self, title: str, summary: str) -> None: ...
 
     def begin(self, title: str) -> None: ...
 

@@ -47,6 +47,12 @@ class Terminal:
             table.add_row(*(Text(clean(cell)) for cell in row))
         self._console.print(table)
 
+    def change(self, title: str, summary: str) -> None:
+        line, words = Text("  * " + clean(title)), Text(clean(summary), style="dim")
+        fits = line.cell_len + 2 + words.cell_len <= self._console.width
+        line.append_text(Text.assemble("  " if fits else "\n      ", words) if summary else Text())
+        self._console.print(line, soft_wrap=True)
+
     def begin(self, title: str) -> None:
         self._running.begin(clean(title))
         if self._live is None:
