@@ -58,21 +58,24 @@ class SystemdService:
     def apply(self, context: Context) -> None:
         command.run(["systemctl", "daemon-reload"])
         command.run(["systemctl", "enable", "--quiet", self.unit])
-        self._start("restart", context.stopping)
+        command.run(["systemctl", "stop", self.unit])
+        self._start(context.stopping)
 
     def start(self, stopping: Callable[[], bool]) -> dict[str, Any]:
         """Start unless it runs; returns the status once healthy."""
         if self._show()["LoadState"] != "loaded":
             raise _not_set_up(self.unit)
         if self._show()["ActiveState"] != "active" or running.health(self.url):
-            self._start("start", stopping)
+            self._start(stopping)
         return self.status()
 
     def restart(self, stopping: Callable[[], bool]) -> dict[str, Any]:
         """Restart; returns the status once healthy."""
         if self._show()["LoadState"] != "loaded":
             raise _not_set_up(self.unit)
-        self._start("restart", stopping)
+        # Not `systemctl restart`: the old server would still answer, and pass for the new one.
+        self.stop(stopping)
+        self._start(stopping)
         return self.status()
 
     def stop(self, stopping: Callable[[], bool]) -> dict[str, Any]:
@@ -110,11 +113,11 @@ class SystemdService:
                 return [int(pid) for pid in Path(listing).read_text().split()]
         return []
 
-    def _start(self, verb: str, stopping: Callable[[], bool]) -> None:
+    def _start(self, stopping: Callable[[], bool]) -> None:
         # A unit that keeps failing would refuse to start; counting restarts anew also tells this start's crashes.
         command.capture(["systemctl", "reset-failed", self.unit])
         before = int(self._show()["NRestarts"] or 0)
-        command.run(["systemctl", "--no-block", verb, self.unit])
+        command.run(["systemctl", "--no-block", "start", self.unit])
         try:
             running.wait_healthy(self.url, lambda: self._died(before), stopping)
         except AgentError as error:
