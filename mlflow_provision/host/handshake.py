@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import paramiko
@@ -16,6 +17,9 @@ from mlflow_provision.host.where import Where
 
 HANDSHAKE_TIMEOUT = 15.0
 KEEPALIVE = 10  # seconds; gives TCP something to miss when the link is dead
+
+# Else Python prints paramiko's tracebacks, of a host that hangs up for example, between our own words.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
 def shake_hands(settings: Settings, where: Where, sock: Any, ask: Ask, accept_new_host_key: bool) -> Any:

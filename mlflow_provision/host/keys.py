@@ -106,6 +106,8 @@ def _load_rsa(path: Path, passphrase: str | None) -> paramiko.PKey:
     try:
         loaded: Any = loader(data, passphrase.encode() if passphrase else None, unsafe_skip_rsa_key_validation=True)
     except TypeError:  # encrypted, or a library that has no such option yet
+        if passphrase is None and b"ENCRYPTED" in data:
+            raise paramiko.PasswordRequiredException("the key is encrypted") from None
         return paramiko.RSAKey.from_private_key_file(str(path), passphrase)
     return paramiko.RSAKey(key=loaded)
 

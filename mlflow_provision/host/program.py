@@ -23,8 +23,8 @@ READY = f"{PREAMBLE} READY"
 # What only the bootstrap can find out; the kind of its `done` event's error, whose message is the version it found.
 OLD_PYTHON = "old-python"
 
-# No bytecode is left on the host; neither the environment, nor the person's packages, nor (see BOOTSTRAP) the folder we
-# are in, can change which modules root imports; what is printed is sent at once.
+# No bytecode is left on the host; neither the environment, nor the person's packages, nor the folder we are in (see
+# BOOTSTRAP's first words) can change which modules root imports; what is printed is sent at once.
 PYTHON_FLAGS = "-BEsSu"
 
 # One argument for every login shell, csh and fish included: no single quote, backslash, exclamation mark or line break.
@@ -32,14 +32,15 @@ PYTHON_FLAGS = "-BEsSu"
 # It reads with the buffer of sys.stdin: nothing is sent after the request, so nothing can be read ahead.
 BOOTSTRAP = "; ".join(
     (
-        "import sys, os, json",
+        "import sys",
+        "sys.path = [folder for folder in sys.path if folder]",
+        "import os, json",
         "say = lambda line: (sys.stdout.write(line + chr(10)), sys.stdout.flush())",
         "version = sys.version.split()[0]",
         f'error = dict(message=version, hint="", kind="{OLD_PYTHON}")',
         f'say(chr(10) + "{READY}")',
         "sys.version_info >= (3, 9) or sys.exit("
         'say(json.dumps(dict(event="done", data=dict(), error=error, seconds=0))) and 1)',
-        "sys.path = [folder for folder in sys.path if folder]",
         'os.chdir("/")',
         "stdin = sys.stdin.buffer",
         f'sizes = next(line for line in iter(stdin.readline, b"") if line.startswith(b"{PREAMBLE} ")).split()[1:]',

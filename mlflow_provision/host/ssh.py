@@ -94,7 +94,7 @@ def _run(transport: Any, command: str, where: Where) -> Streams:
     def lost() -> bool:
         # Paramiko ends the channels of a dead connection a moment before it calls the connection dead.
         if channel.exit_status == -1:
-            transport.join(0.5)
+            transport.join(0.1)
         return not transport.is_active()
 
     return Streams(

@@ -13,9 +13,8 @@ class Where:
 
     def command(self, text: str, terminal: bool = False) -> str:
         """`text` as a person types it to run it there."""
-        if not self.ssh:
-            return text
-        return f"{self.ssh} {'-t ' if terminal else ''}{text}"
+        ssh = self.ssh.replace("ssh ", "ssh -t ", 1) if terminal else self.ssh
+        return f"{ssh} {text}".strip()
 
     def as_root(self, text: str) -> str:
         """The same for a command that only root may run."""

@@ -44,6 +44,8 @@ def where(data: dict[str, Any]) -> None:
 
 def steps(data: dict[str, Any]) -> None:
     """Steps of some seconds, until all are done or the operator asks to stop."""
+    if "pid_file" in data:
+        Path(data["pid_file"]).write_text(str(os.getpid()))
     for number in range(data["steps"]):
         say("start", step=str(number), title=f"step {number}")
         time.sleep(data["seconds"])
