@@ -42,7 +42,8 @@ def verify_request(
         "listen": deployment.mlflow.listen,
         "port": port,
         "username": deployment.auth.admin_username,
-        "password": secrets.admin_password,
+        # The plan before a quick look has just checked the password against its hash; the server would need 0.2 s more.
+        "password": secrets.admin_password if level == "full" else "",
         "hosts": [f"{name}:{port}" for name in names],
         "origins": [f"http://{name}:{port}" for name in names],
         "service": to_json(service.server(layout)),

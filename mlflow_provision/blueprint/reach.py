@@ -20,7 +20,7 @@ def outside_names(deployment: Deployment, facts: dict[str, Any]) -> list[str]:
     names = list(deployment.mlflow.allowed_hosts)
     if not is_loopback(deployment.mlflow.listen):
         if deployment.host != "local":
-            names.append(deployment.host.rpartition("@")[2])
+            names.append(_host_name(deployment.host))
         names += [facts["hostname"], *facts["addresses"]]
     return list(dict.fromkeys(_bracketed(name) for name in names if name not in LOOPBACK_NAMES))
 
@@ -41,6 +41,14 @@ def allowed_origins(deployment: Deployment, facts: dict[str, Any]) -> str:
         for scheme in ("http", "https"):
             origins += [f"{scheme}://{name}", f"{scheme}://{name.replace('[', '[[]', 1)}:*"]
     return ",".join(origins)
+
+
+def _host_name(target: str) -> str:
+    """The name in what `ssh` takes: user@name, name:port, ssh://user@name:port, [::1]:port."""
+    name = target.removeprefix("ssh://").rpartition("@")[2]
+    if name.startswith("["):
+        return name[1:].partition("]")[0]
+    return name if name.count(":") > 1 else name.partition(":")[0]
 
 
 def _bracketed(name: str) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mlflow_provision.agent.protocol import CHANGED
 from mlflow_provision.cli.command import reports
 from mlflow_provision.cli.connection import accept_flag, connected, where
 from mlflow_provision.cli.flags import given, server_flags
@@ -89,9 +90,9 @@ def _set_up(
         if changes and not confirmed(console, changes, yes):
             return ExitCode.FAILED
         keep(want, prepared)
-        if changes:
-            _apply(console, host, prepared)
-        verified(console, host, prepared, level="full" if changes else "quick")
+        changed = _apply(console, host, prepared) if changes else set()
+        # Whoever uses a server that went on running is not disturbed by a kill.
+        verified(console, host, prepared, level="full" if changes else "quick", kill="service" in changed)
     if changes:
         say_ending(console, want, prepared, changes)
     else:
@@ -124,8 +125,10 @@ def _plan(console: Console, host: Host, want: Wanted, prepared: Prepared, diffs:
     return changes
 
 
-def _apply(console: Console, host: Host, prepared: Prepared) -> None:
+def _apply(console: Console, host: Host, prepared: Prepared) -> set[str]:
+    """The ids of the resources that changed."""
     from mlflow_provision.provision import apply
 
     with stoppable(console, host):
-        console.steps(apply(host, prepared, f"setup {prepared.deployment.name}"))
+        results = console.steps(apply(host, prepared, f"setup {prepared.deployment.name}"))
+    return {result.step for result in results if result.verdict == CHANGED}

@@ -21,7 +21,7 @@ def mlflow_problems(deployment: Deployment) -> Iterator[str]:
     mlflow = deployment.mlflow
     if problem := version_problem(mlflow.version):
         yield f"mlflow.version: {problem}"
-    if problem := port_problem(mlflow.port, deployment.scope):
+    if problem := port_problem(mlflow.port):
         yield f"mlflow.port: {problem}"
     if problem := listen_problem(mlflow.listen):
         yield f"mlflow.listen: {problem}"
@@ -49,11 +49,11 @@ def version_problem(version: str) -> str | None:
     return None
 
 
-def port_problem(port: int, scope: str) -> str | None:
+def port_problem(port: int) -> str | None:
     if not 1 <= port <= HIGHEST_PORT:
         return f"{shown(port)} is not a port: use a number from 1 to {HIGHEST_PORT}"
-    if scope == "user" and port < FIRST_FREE_PORT:
-        return f"{port} needs root: in user scope use a number from {FIRST_FREE_PORT} to {HIGHEST_PORT}"
+    if port < FIRST_FREE_PORT:
+        return f"{port} needs root, which the server never is: use a number from {FIRST_FREE_PORT} to {HIGHEST_PORT}"
     return None
 
 
