@@ -18,7 +18,7 @@ def ids(owner: str, group: str) -> tuple[int, int]:
 
 def difference(path: str, mode: int, owner: str, group: str) -> str:
     """How mode and owner of an existing path differ, in words; "" when they do not."""
-    info = os.lstat(path)
+    info = os.stat(path)
     found = []
     if stat.S_IMODE(info.st_mode) != mode:
         found.append(f"mode {stat.S_IMODE(info.st_mode):04o} → {mode:04o}")

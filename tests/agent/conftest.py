@@ -1,0 +1,24 @@
+"""Doubles that several agent tests share: programs on the PATH, and a package index on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.agent.fake_programs import FakePrograms
+from tests.agent.package_index import PackageIndex
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakePrograms:
+    """A folder that stands first in every PATH the agent uses."""
+    return FakePrograms(tmp_path / "programs", monkeypatch)
+
+
+@pytest.fixture
+def package_index() -> Iterator[PackageIndex]:
+    """A package index that offers what the test puts into it."""
+    with PackageIndex() as index:
+        yield index
