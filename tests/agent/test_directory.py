@@ -47,12 +47,13 @@ def test_another_mode_is_seen_and_mended_and_the_content_stays(directory: Direct
 
 
 @needs_root
-def test_another_owner_is_seen_and_mended(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("uid", "gid", "shown"), [(0, -1, "root:daemon"), (-1, 0, "daemon:root"), (0, 0, "root:root")])
+def test_another_owner_or_group_is_seen_and_mended(tmp_path: Path, uid: int, gid: int, shown: str) -> None:
     directory = Directory("it", str(tmp_path / "data"), 0o750, "daemon", "daemon")
     mend(directory)
-    os.chown(directory.path, 0, 0)
-    assert mend(directory) == "owner root:root → daemon:daemon"
-    assert Path(directory.path).owner() == "daemon"
+    os.chown(directory.path, uid, gid)
+    assert mend(directory) == f"owner {shown} → daemon:daemon"
+    assert (Path(directory.path).owner(), Path(directory.path).group()) == ("daemon", "daemon")
 
 
 @pytest.mark.parametrize("make", [Path.touch, lambda path: path.symlink_to("nowhere")], ids=["file", "dangling link"])

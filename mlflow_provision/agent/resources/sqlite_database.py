@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,11 +42,12 @@ class SqliteDatabase:
         as_user(self.owner, self._set_write_ahead)
 
     def _set_write_ahead(self) -> None:
-        connection = sqlite3.connect(self.path, timeout=20)
         try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            # An empty database has no header yet, and the mode would be forgotten.
-            connection.execute("PRAGMA user_version=0")
-        finally:
-            connection.close()
+            with contextlib.closing(sqlite3.connect(self.path, timeout=20)) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")
+                # An empty database has no header yet, and the mode would be forgotten.
+                connection.execute("PRAGMA user_version=0")
+        except sqlite3.Error as error:
+            hint = "if something writes to it without a pause, stop that first: mlflow-provision stop NAME"
+            raise AgentError(f"{self.path}: {error}", hint) from None
         Path(self.path).chmod(0o600)
