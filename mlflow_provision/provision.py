@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from mlflow_provision import blueprint, preflight
-from mlflow_provision.agent.protocol import Event
+from mlflow_provision.agent.protocol import Done, Event, Result
 from mlflow_provision.agent.resources import Resource, to_json
 from mlflow_provision.aws import profile_keys
 from mlflow_provision.config import (
@@ -37,6 +37,7 @@ class Prepared:
     secrets: Secrets
     facts: Facts
     resources: list[Resource]
+    gave_way_to: str = ""  # the program that has the port we would have taken
 
     @property
     def first(self) -> bool:
@@ -51,11 +52,14 @@ def prepare(
     if deployment.mlflow.version == LATEST:
         deployment = with_version(deployment, newest_version(host, deployment))
     facts, skew = look(host, deployment)
-    if deployment.host == "local" and not port_given:
-        deployment = with_free_port(deployment, facts)
+    gave_way_to = ""
+    if deployment.host == "local" and not port_given and _taken_by_others(facts):
+        gave_way_to = facts["port_owner"]["name"]
+        deployment, facts = with_free_port(deployment, facts)
     refuse(preflight.problems(deployment, facts, skew, artifacts_moved))
     secrets = with_password(deployment, secrets, facts)
-    return Prepared(deployment, secrets, facts, blueprint.blueprint(deployment, secrets, facts, operator()))
+    resources = blueprint.blueprint(deployment, secrets, facts, operator())
+    return Prepared(deployment, secrets, facts, resources, gave_way_to)
 
 
 def inspected(host: Host, deployment: Deployment, secrets: Secrets) -> Prepared:
@@ -111,6 +115,16 @@ def plan(host: Host, resources: Sequence[Resource]) -> Iterator[Event]:
     return host.request("plan", {"resources": [to_json(resource) for resource in resources]})
 
 
+def plan_or_look(host: Host, prepared: Prepared) -> tuple[list[Event], list[Result]]:
+    """What would change; and when nothing would, what a quick look at the server finds, in the same request."""
+    look = blueprint.verify_request(prepared.deployment, prepared.secrets, prepared.facts, level="quick")
+    data = {"resources": [to_json(resource) for resource in prepared.resources], "verify": look}
+    events = list(host.request("plan", data))
+    done = events[-1]
+    checks = done.data.get("checks", []) if isinstance(done, Done) else []
+    return events, [Result(**check) for check in checks]
+
+
 def apply(host: Host, prepared: Prepared, what: str) -> Iterator[Event]:
     """Make it so. `what` is told to whoever finds the host locked meanwhile."""
     return apply_resources(host, prepared.resources, prepared.deployment, prepared.facts, what)
@@ -151,12 +165,14 @@ def with_version(deployment: Deployment, version: str) -> Deployment:
     return replace(deployment, mlflow=replace(deployment.mlflow, version=version))
 
 
-def with_free_port(deployment: Deployment, facts: Facts) -> Deployment:
+def with_free_port(deployment: Deployment, facts: Facts) -> tuple[Deployment, Facts]:
     """On one's own machine a port that nobody asked for gives way to whoever has it."""
-    owner = facts["port_owner"]
-    if owner is None or owner["ours"]:
-        return deployment
-    return replace(deployment, mlflow=replace(deployment.mlflow, port=facts["free_port"]))
+    moved = replace(deployment, mlflow=replace(deployment.mlflow, port=facts["free_port"]))
+    return moved, {**facts, "port_owner": None}
+
+
+def _taken_by_others(facts: Facts) -> bool:
+    return facts["port_owner"] is not None and not facts["port_owner"]["ours"]
 
 
 def with_password(deployment: Deployment, secrets: Secrets, facts: Facts) -> Secrets:

@@ -45,8 +45,8 @@ def _serve(verb: str, data: dict[str, Any], operator: str) -> dict[str, Any]:
         changes = plan([from_json(item) for item in data["resources"]], _emit)
         if changes or not data.get("verify"):
             return {"changes": changes}
-        # One request instead of two: a run that has nothing to change ends with this.
-        return {"changes": 0, **_serve("verify", data["verify"], operator)}
+        # One request instead of two: most runs have nothing to change, and end with a look at the server.
+        return {"changes": 0, **_verify(data["verify"], lambda event: None)}
     if verb == "apply":
         from mlflow_provision.agent.apply import apply
         from mlflow_provision.agent.lock import held
@@ -56,12 +56,16 @@ def _serve(verb: str, data: dict[str, Any], operator: str) -> dict[str, Any]:
         with held(data["lock"], operator, data["what"]):
             return {"changes": apply([from_json(item) for item in data["resources"]], _emit, _stop.is_set)}
     if verb == "verify":
-        from mlflow_provision.agent.verify import verify
-
-        return verify(data, _emit)
+        return _verify(data, _emit)
     if verb in ("start", "stop", "restart", "status"):
         return _control(verb, data)
     raise AgentError(f"this agent has no verb {verb!r}")
+
+
+def _verify(data: dict[str, Any], emit: Callable[[Event], None]) -> dict[str, Any]:
+    from mlflow_provision.agent.verify import verify
+
+    return verify(data, emit, _stop.is_set)
 
 
 def _control(verb: str, data: dict[str, Any]) -> dict[str, Any]:

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlflow_provision.agent.protocol import CHANGED
+from mlflow_provision.agent.protocol import CHANGED, Result
 from mlflow_provision.cli.command import reports
 from mlflow_provision.cli.connection import accept_flag, connected, where
 from mlflow_provision.cli.flags import given, server_flags
 from mlflow_provision.cli.interrupt import stoppable
 from mlflow_provision.cli.planned import confirmed
 from mlflow_provision.cli.target import Wanted, complete_target, wanted
-from mlflow_provision.cli.verified import verified
+from mlflow_provision.cli.verified import looked_at, verified
 from mlflow_provision.errors import ExitCode, ProvisionError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def show_plan(
     """The plan with all diffs; nothing is touched, here or there."""
     with connected(console, want.deployment, accept_new_host_key) as host:
         prepared = _prepare(console, host, want, artifacts_moved)
-        changes = _plan(console, host, want, prepared, diffs=True)
+        changes, _ = _plan(console, host, want, prepared, diffs=True)
     if changes:
         console.say(f"Nothing was changed. To apply: mlflow-provision setup {prepared.deployment.name}")
     else:
@@ -86,13 +86,16 @@ def _set_up(
 
     with connected(console, want.deployment, accept_new_host_key) as host:
         prepared = _prepare(console, host, want, artifacts_moved)
-        changes = _plan(console, host, want, prepared, diffs=not prepared.first)
+        changes, checks = _plan(console, host, want, prepared, diffs=not prepared.first)
         if changes and not confirmed(console, changes, yes):
             return ExitCode.FAILED
         keep(want, prepared)
-        changed = _apply(console, host, prepared) if changes else set()
-        # Whoever uses a server that went on running is not disturbed by a kill.
-        verified(console, host, prepared, level="full" if changes else "quick", kill="service" in changed)
+        if changes:
+            changed = _apply(console, host, prepared)
+            # Whoever uses a server that went on running is not disturbed by a kill.
+            verified(console, host, prepared, kill="service" in changed)
+        else:
+            looked_at(console, prepared, checks)
     if changes:
         say_ending(console, want, prepared, changes)
     else:
@@ -110,19 +113,21 @@ def _prepare(console: Console, host: Host, want: Wanted, artifacts_moved: bool) 
         return prepare(host, deployment, secrets, want.port_given, artifacts_moved)
 
 
-def _plan(console: Console, host: Host, want: Wanted, prepared: Prepared, diffs: bool) -> int:
+def _plan(console: Console, host: Host, want: Wanted, prepared: Prepared, diffs: bool) -> tuple[int, list[Result]]:
+    """How many changes there would be; with none, what a quick look at the server found."""
     from mlflow_provision.cli.planned import say_host, say_plan, say_port
     from mlflow_provision.preflight import warnings
-    from mlflow_provision.provision import plan
+    from mlflow_provision.provision import plan_or_look
 
     say_host(console, prepared)
     say_port(console, prepared, want.deployment.mlflow.port)
     with console.busy("Comparing"):
-        results = console.steps(plan(host, prepared.resources), shown=())
+        events, checks = plan_or_look(host, prepared)
+        results = console.steps(events, shown=())
     changes = say_plan(console, results, diffs)
     for warning in warnings(prepared.deployment) if changes else ():
         console.say(f"Note: {warning}", "strong")
-    return changes
+    return changes, checks
 
 
 def _apply(console: Console, host: Host, prepared: Prepared) -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlflow_provision.agent.protocol import FAILED
+from mlflow_provision.agent.protocol import FAILED, Result
 from mlflow_provision.cli.interrupt import stoppable
 from mlflow_provision.console import EVERYTHING
 from mlflow_provision.console.text import plural
@@ -16,15 +16,21 @@ if TYPE_CHECKING:
     from mlflow_provision.provision import Prepared
 
 
-def verified(console: Console, host: Host, prepared: Prepared, level: str, kill: bool = True) -> None:
-    """Show what is found, and raise if anything is not as it should be. A quick look shows only that."""
+def verified(console: Console, host: Host, prepared: Prepared, kill: bool) -> None:
+    """Prove that it works and show every check; raise if one failed."""
     from mlflow_provision.provision import verify
 
-    if level == "full":
-        console.say("Verifying", "strong")
+    console.say("Verifying", "strong")
     with stoppable(console, host):
-        events = verify(host, prepared, level, kill)
-        results = console.verdicts(events, EVERYTHING if level == "full" else (FAILED,))
+        _judge(console.verdicts(verify(host, prepared, kill=kill), EVERYTHING), prepared)
+
+
+def looked_at(console: Console, prepared: Prepared, checks: list[Result]) -> None:
+    """What a quick look found: show only what is wrong, and raise if anything is."""
+    _judge(console.verdicts(checks, (FAILED,)), prepared)
+
+
+def _judge(results: list[Result], prepared: Prepared) -> None:
     failed = [result for result in results if result.verdict == FAILED]
     if failed:
         raise ProvisionError(

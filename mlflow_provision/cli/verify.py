@@ -36,7 +36,7 @@ def verify_command(console: Console, name: str | None, kill: bool, accept_new_ho
     with connected(console, deployment, accept_new_host_key) as host:
         with console.busy("Looking at " + where(deployment)):
             prepared = inspected(host, deployment, load_secrets(secrets_beside(path)))
-        verified(console, host, prepared, "full", kill)
+        verified(console, host, prepared, kill)
     count = plural(len(console.document.verify), "check")
     console.say(f"{deployment.name} works: {count}, {duration(console.seconds)}.", "good")
     return None

@@ -96,7 +96,7 @@ def only_problem(deployment: Deployment) -> str:
         changed(version="3.18"),
         changed(version="3.18.0rc1"),
         changed(version="4.0.0"),
-        changed(port=1),
+        changed(port=1024),
         changed(port=65535),
         changed(listen="0.0.0.0"),
         changed(listen="::"),
