@@ -6,6 +6,11 @@ import difflib
 import re
 
 _ASSIGNMENT = re.compile(r"^(\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.-]*)\s*=\s*)(.*)$")
+# Where a secret begins in a file that should hold none: people put them into env files and units all the same.
+_SUSPECT = re.compile(
+    r"""(secret|passw|token|access_?key|api_?key)[\w.-]*["']?\s*[=:] | ://[^/@\s:]*:(?=[^/@\s]*@)""",
+    re.IGNORECASE | re.VERBOSE,
+)
 _LIMIT = 400  # lines; a person reads no more, and the whole diff travels in one event
 
 
@@ -13,10 +18,12 @@ def unified(path: str, old: str | None, new: str, secret_keys: tuple[str, ...] =
     """The diff that turns `old` (None: no file) into `new`.
 
     With `secret_keys` the file holds secrets: the values of those keys are hidden, and so is every old line that
-    does not stand in the new file too (a person may have put a secret there).
+    does not stand in the new file too (a person may have put a secret there). In other files only what looks like one.
     """
     if secret_keys:
         old, new = _mask(old, new, secret_keys)
+    elif old is not None:
+        old = _mask_suspects(old, set(new.splitlines()))
     lines = list(
         difflib.unified_diff(
             [] if old is None else old.splitlines(),
@@ -53,5 +60,13 @@ def _mask(old: str | None, new: str, secret_keys: tuple[str, ...]) -> tuple[str 
         elif line in known_lines or (match and match.group(2) in known_keys):
             masked_old.append(line)
         else:
-            masked_old.append((match.group(1) if match else "") + "<not shown: this file holds secrets>")
+            masked_old.append("<not shown: this file holds secrets>")  # what looks like its key may be base64
     return "\n".join(masked_old), "\n".join(masked_new)
+
+
+def _mask_suspects(old: str, known: set[str]) -> str:
+    masked = []
+    for line in old.splitlines():
+        suspect = None if line in known else _SUSPECT.search(line)
+        masked.append(line[: suspect.end()] + "<not shown>" if suspect else line)
+    return "\n".join(masked)
