@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from mlflow_provision import blueprint, preflight
-from mlflow_provision.agent.protocol import Done, Event, Result
+from mlflow_provision.agent.protocol import Event, Result
 from mlflow_provision.agent.resources import Resource, to_json
 from mlflow_provision.aws import profile_keys
 from mlflow_provision.config import (
@@ -115,14 +115,15 @@ def plan(host: Host, resources: Sequence[Resource]) -> Iterator[Event]:
     return host.request("plan", {"resources": [to_json(resource) for resource in resources]})
 
 
-def plan_or_look(host: Host, prepared: Prepared) -> tuple[list[Event], list[Result]]:
-    """What would change; and when nothing would, what a quick look at the server finds, in the same request."""
+def plan_or_look(host: Host, prepared: Prepared) -> Iterator[Event]:
+    """What would change; and when nothing would, a quick look at the server in the same request: see `checks`."""
     look = blueprint.verify_request(prepared.deployment, prepared.secrets, prepared.facts, level="quick")
-    data = {"resources": [to_json(resource) for resource in prepared.resources], "verify": look}
-    events = list(host.request("plan", data))
-    done = events[-1]
-    checks = done.data.get("checks", []) if isinstance(done, Done) else []
-    return events, [Result(**check) for check in checks]
+    return host.request("plan", {"resources": [to_json(resource) for resource in prepared.resources], "verify": look})
+
+
+def checks(data: dict[str, Any]) -> list[Result]:
+    """What the quick look found, from the data that ended the plan."""
+    return [Result(**check) for check in data.get("checks", ())]
 
 
 def apply(host: Host, prepared: Prepared, what: str) -> Iterator[Event]:

@@ -31,7 +31,9 @@ def tunnel_command(deployment: Deployment) -> str:
     there = f"[{listen}]" if listen.version == 6 else str(listen)
     port = deployment.mlflow.port
     identity = ["-i", deployment.identity_file] if deployment.identity_file else []
-    return shlex.join(["ssh", "-fN", *identity, "-L", f"{port}:{there}:{port}", deployment.host])
+    return shlex.join(
+        ["ssh", "-fN", "-o", "ExitOnForwardFailure=yes", *identity, "-L", f"{port}:{there}:{port}", deployment.host]
+    )
 
 
 def _machine(host: str) -> str:

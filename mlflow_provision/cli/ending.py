@@ -52,34 +52,42 @@ def record(console: Console, deployment: Deployment) -> None:
 def _say_use(console: Console, want: Wanted, prepared: Prepared) -> None:
     deployment = prepared.deployment
     name = deployment.name
-    lines = [f'eval "$(mlflow-provision env {name})"']
-    if needs_tunnel(deployment):
-        lines.insert(0, tunnel_command(deployment))
-        lines.append("""python -c "import mlflow; mlflow.log_metric('works', 1)\"""")
-    elif deployment.host == "local":
-        python = console.shortened(shlex.quote(f"{prepared.facts['root']['path']}/{name}/venv/bin/python"))
-        lines.append(f"{python} -c \"import mlflow; mlflow.log_metric('works', 1)\"")
-        lines.append(f"mlflow-provision status {name}")
-    else:
-        lines.append("""python -c "import mlflow; mlflow.log_metric('works', 1)\"""")
-        lines.append(f"mlflow-provision status {name}")
     console.say()
     console.say(
         f"  Web page  {address(deployment)}" + (" (through the tunnel below)" if needs_tunnel(deployment) else "")
     )
-    console.say(f"  Login     {deployment.auth.admin_username}, with the password {_password_place(want)}")
+    console.say(f"  User      {deployment.auth.admin_username}")
+    console.say(f"  Password  {_password_place(want)}")
+    console.say(f"            (mlflow-provision env {name} prints it)")
     console.say(f"  Settings  {_short(want.path)}")
     console.say()
     console.say("Three lines to use it from a shell:", "strong")
-    for line in lines:
+    for line in _three_lines(prepared, console.home):
         console.say("  " + line)
+
+
+def _three_lines(prepared: Prepared, home: str) -> list[str]:
+    """For this machine they work as they are; from afar they need a Python that has MLflow."""
+    deployment = prepared.deployment
+    python = "python"
+    if deployment.host == "local":
+        path = f"{prepared.facts['root']['path']}/{deployment.name}/venv/bin/python"
+        below_home = bool(home) and path.startswith(f"{home}/")
+        python = "~/" + shlex.quote(path.removeprefix(f"{home}/")) if below_home else shlex.quote(path)
+    lines = [
+        f'eval "$(mlflow-provision env {deployment.name})"',
+        f"{python} -c \"import mlflow; mlflow.log_metric('m', 1)\"",
+    ]
+    if needs_tunnel(deployment):
+        return [tunnel_command(deployment), *lines]
+    return [*lines, f"mlflow-provision status {deployment.name}"]
 
 
 def _password_place(want: Wanted) -> str:
     from mlflow_provision.config import ENVIRONMENT, secrets_path
 
     if os.environ.get(ENVIRONMENT["admin_password"]):
-        return f"in {ENVIRONMENT['admin_password']}"
+        return f"in the variable {ENVIRONMENT['admin_password']}"
     return f"in {_short(secrets_path(want.secrets_beside))}"
 
 

@@ -33,8 +33,8 @@ def say_host(console: Console, prepared: Prepared) -> None:
 
 def say_port(console: Console, prepared: Prepared, asked: int) -> None:
     """Another port than the usual one was taken: say why."""
-    if (owner := prepared.facts["port_owner"]) and prepared.deployment.mlflow.port != asked:
-        console.say(f"        (port {asked} is used by {owner['name']})", "faint")
+    if prepared.gave_way_to:
+        console.say(f"        (port {asked} is used by {prepared.gave_way_to})", "faint")
 
 
 def say_plan(console: Console, results: Sequence[Result], diffs: bool) -> int:

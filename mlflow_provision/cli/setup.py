@@ -117,17 +117,16 @@ def _plan(console: Console, host: Host, want: Wanted, prepared: Prepared, diffs:
     """How many changes there would be; with none, what a quick look at the server found."""
     from mlflow_provision.cli.planned import say_host, say_plan, say_port
     from mlflow_provision.preflight import warnings
-    from mlflow_provision.provision import plan_or_look
+    from mlflow_provision.provision import checks, plan_or_look
 
     say_host(console, prepared)
     say_port(console, prepared, want.deployment.mlflow.port)
     with console.busy("Comparing"):
-        events, checks = plan_or_look(host, prepared)
-        results = console.steps(events, shown=())
+        results = console.steps(plan_or_look(host, prepared), shown=())
     changes = say_plan(console, results, diffs)
     for warning in warnings(prepared.deployment) if changes else ():
         console.say(f"Note: {warning}", "strong")
-    return changes, checks
+    return changes, checks(console.answer)
 
 
 def _apply(console: Console, host: Host, prepared: Prepared) -> set[str]:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TextIO
 
-from mlflow_provision.agent.protocol import CHANGED, FAILED, OK, SKIPPED, Event, Output, Result, Start
+from mlflow_provision.agent.protocol import CHANGED, FAILED, OK, SKIPPED, Done, Event, Output, Result, Start
 from mlflow_provision.console.errors import show_error
 from mlflow_provision.console.screen import Plain, Screen, Silent, StepsOnly
 from mlflow_provision.errors import ExitCode, ProvisionError
@@ -28,6 +28,7 @@ class Console:
         self.document = document
         self.asks = asks  # is there a person who sees what we show and can answer?
         self.home = ""  # of the person the server runs as: paths below it are shown with a `~`
+        self.answer: dict[str, Any] = {}  # the data that ended the last request
         self._screen = screen
         self._as_json = as_json
         self._began = time.monotonic()
@@ -35,7 +36,7 @@ class Console:
     @classmethod
     def of_command(cls, command: str, as_json: bool = False, quiet: bool = False) -> Console:
         """The console that fits the terminal, the pipe and the flags."""
-        asks = sys.stdin.isatty() and sys.stderr.isatty() and not as_json and not quiet
+        asks = _person_there() and not as_json and not quiet
         return cls(Document(command), _screen(as_json, quiet), as_json, asks)
 
     @property
@@ -124,6 +125,8 @@ class Console:
                     record.append(step(event))
                     if event.verdict in shown:
                         end(event)
+                elif isinstance(event, Done):
+                    self.answer = event.data
         finally:
             self._screen.rest()
         return results
@@ -133,6 +136,11 @@ class Console:
 
     def _end_without_reason(self, result: Result) -> None:
         self._end(replace(result, summary="") if result.verdict == FAILED else result)
+
+
+def _person_there() -> bool:
+    """Can a question be seen and answered?"""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def _screen(as_json: bool, quiet: bool) -> Screen:

@@ -32,7 +32,7 @@ class Terminal:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._console = RichConsole(file=stream, highlight=False, markup=False, emoji=False)
-        self._fancy = "utf" in (self._console.encoding or "").lower()
+        self._fancy = "utf" in (getattr(stream, "encoding", None) or self._console.encoding).lower()
         self._live: Live | None = None
         self._running = _Running(self._fancy)
 

@@ -1,0 +1,125 @@
+"""A host that exists only as a list of events, for tests of what a person sees and what is kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import Any
+
+from mlflow_provision.agent.protocol import CHANGED, FAILED, OK, Done, Event, Output, Result, Start
+from mlflow_provision.errors import ProvisionError
+
+CHECKS = ("is healthy", "refuses a wrong password", "takes an artifact")
+
+
+def facts(**changed: Any) -> dict[str, Any]:
+    """What a fresh Debian host says of itself."""
+    return {
+        "os": {"id": "debian", "version": "12", "name": "Debian GNU/Linux 12 (bookworm)"},
+        "arch": "x86_64",
+        "libc": "2.36",
+        "python": {"path": "/usr/bin/python3", "version": "3.11.2"},
+        "user": "ana",
+        "uid": 1000,
+        "home": "/home/ana",
+        "hostname": "box",
+        "addresses": ["10.0.0.7"],
+        "cpus": 2,
+        "memory": 4 << 30,
+        "disk_free": 50 << 30,
+        "time": time.time(),
+        "systemd": 252,
+        "root": {"path": "/home/ana/mlflow", "state": "absent"},
+        "unit": "absent",
+        "port_owner": None,
+        "free_port": 5001,
+        "applied": None,
+        "admin_exists": False,
+        "release_installed": False,
+        "index": {"error": "", "hint": "", "versions": ["3.17.2", "3.17.1"], "half_published": ["3.18.0"]},
+        **changed,
+    }
+
+
+class FakeHost:
+    """Answers every verb; `pending` ids of resources differ until they are applied."""
+
+    label = "box"
+
+    def __init__(self, pending: tuple[str, ...] = (), **changed_facts: Any) -> None:
+        self.pending = set(pending)
+        self.changed_facts = changed_facts
+        self.requests: list[tuple[str, dict[str, Any]]] = []
+        self.failing: dict[str, ProvisionError] = {}  # verb → how it ends
+        self.failed_checks: tuple[str, ...] = ()
+        self.status: dict[str, Any] = {
+            "running": True,
+            "healthy": True,
+            "enabled": True,
+            "pid": 4711,
+            "seconds": 93784.0,
+            "memory": 430_000_000,
+            "restarts": 0,
+            "problem": "",
+        }
+        self.before_apply: Callable[[], None] = lambda: None
+        self.interrupted = False
+        self.closed = False
+
+    @property
+    def verbs(self) -> list[str]:
+        return [verb for verb, _ in self.requests]
+
+    def request(self, verb: str, data: dict[str, Any]) -> Iterator[Event]:
+        self.requests.append((verb, data))
+        yield from self._events(verb, data)
+
+    def interrupt(self) -> None:
+        self.interrupted = True
+
+    def close(self) -> None:
+        self.closed = True
+
+    def _events(self, verb: str, data: dict[str, Any]) -> Iterator[Event]:
+        if verb == "facts":
+            yield Done(facts(**self.changed_facts))
+        elif verb in ("plan", "apply"):
+            looked = verb == "plan" and data.get("verify") and not self.pending
+            yield from self._resources(
+                verb, data["resources"], [asdict(check) for check in self._checks()] if looked else []
+            )
+        elif verb == "verify":
+            yield from self._checks()
+            yield Done({"failed": len(self.failed_checks)})
+        else:
+            self._end(verb)
+            yield Done(self.status)
+
+    def _checks(self) -> Iterator[Result]:
+        for check in CHECKS:
+            yield Result(check, check, FAILED if check in self.failed_checks else OK, 0.1, "as measured")
+
+    def _resources(self, verb: str, resources: list[dict[str, Any]], checks: list[dict[str, Any]]) -> Iterator[Event]:
+        if verb == "apply":
+            self.before_apply()
+        for resource in resources:
+            step = resource["id"]
+            verdict = CHANGED if step in self.pending else OK
+            diff = "--- /etc/x\n+++ /etc/x\n@@ -1 +1 @@\n-old\n+new\n" if verdict == CHANGED else ""
+            if verb == "apply":
+                yield Start(step, f"resource {step}")
+                yield Output(step, "a line of [/red] progress")
+                if verdict == CHANGED and verb in self.failing:
+                    yield Result(step, f"resource {step}", FAILED, 0.2, self.failing[verb].message)
+                    yield Done({}, {"message": "told by the exception", "hint": "", "kind": "failed"})
+                    raise self.failing[verb]
+            yield Result(step, f"resource {step}", verdict, 0.2, "update" if diff else "", diff)
+        self._end(verb)
+        yield Done({"changes": len(self.pending), **({"checks": checks} if checks else {})})
+        if verb == "apply":
+            self.pending = set()
+
+    def _end(self, verb: str) -> None:
+        if verb in self.failing:
+            raise self.failing[verb]

@@ -1,0 +1,230 @@
+"""What is printed: on a terminal, in a pipe, for a program; and that data can steer none of them."""
+
+from __future__ import annotations
+
+import io
+import re
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from mlflow_provision.agent.protocol import CHANGED, FAILED, OK, SKIPPED, Done, Event, Output, Result, Start
+from mlflow_provision.console import Console
+from mlflow_provision.console.errors import show_error
+from mlflow_provision.console.screen import Plain, StepsOnly
+from mlflow_provision.console.terminal import Terminal
+from mlflow_provision.console.text import clean, duration, plural, size
+from mlflow_provision.errors import ExitCode, ProvisionError
+from mlflow_provision.schema import Document
+
+EVIL = "[/red] [bold]x[/bold] :smile: \x1b[31mred\x1b[0m \x1b]0;title\x07 \r\x08back \u202eflipped"
+EVENTS: list[Event] = [
+    Start("uv", "uv 0.13.8"),
+    Output("uv", "downloading " + "x" * 200),
+    Result("uv", "uv 0.13.8", CHANGED, 1.24, "download, check the sha256, install"),
+    Result("root", "/opt/mlflow/", OK),
+    Result("store", "store", SKIPPED, 0, "because this failed: x"),
+    Result("service", "mlflow-server.service", FAILED, 12.0, "the server started and died:\n" + "ImportError " * 30),
+    Done({"changes": 2}),
+]
+
+
+class Stream(io.StringIO):
+    """A terminal of 80 columns that remembers."""
+
+    def __init__(self, encoding: str = "utf-8") -> None:
+        super().__init__()
+        self._encoding = encoding
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._encoding
+
+    def isatty(self) -> bool:
+        return True
+
+    @property
+    def lines(self) -> list[str]:
+        """What is left on the screen, without escapes."""
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.getvalue()).replace("\r", "\n").split("\n")
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Stream:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    return Stream()
+
+
+def test_plain_is_one_line_for_each_step() -> None:
+    stream = io.StringIO()
+    console = Console(Document("setup"), Plain(stream))
+    results = console.steps(iter(EVENTS))
+    assert len(results) == 4
+    assert stream.getvalue() == (
+        "changed uv 0.13.8  download, check the sha256, install  1.2s\nFAILED  mlflow-server.service  12s\n"
+    )
+    stream.truncate(0)
+    stream.seek(0)
+    console.verdicts([Result("a", "is healthy", OK, 0.4, "http://x"), Result("b", "starts", SKIPPED, 0, "no unit")])
+    assert stream.getvalue() == "ok      is healthy  http://x  0.4s\nskipped starts  no unit\n"
+
+
+def test_the_error_after_the_last_event_is_not_lost() -> None:
+    def events() -> Iterator[Event]:
+        yield Done({}, {"message": "x", "hint": "", "kind": "failed"})
+        raise ProvisionError("x")
+
+    with pytest.raises(ProvisionError):
+        Console(Document("setup"), Plain(io.StringIO())).steps(events())
+
+
+def test_a_terminal_of_80_columns_is_never_overrun(terminal: Stream) -> None:
+    console = Console(Document("setup"), Terminal(terminal))
+    console.steps(iter(EVENTS))
+    console.verdicts(iter(EVENTS))
+    lines = [line.rstrip() for line in terminal.lines]
+    assert "✓ uv 0.13.8  download, check the sha256, install  1.2s" in lines
+    assert "- store  because this failed: x" in lines
+    assert "✗ mlflow-server.service  12s" in lines
+    assert max(map(len, lines)) <= 80
+
+
+def test_the_running_step_shows_seconds_and_the_newest_line(terminal: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal(terminal)
+    now = time.monotonic()
+    monkeypatch.setattr("mlflow_provision.console.terminal.time.monotonic", lambda: now)
+    screen.begin("release [/red]")
+    screen.progress("Downloading numpy " + "x" * 100)
+    monkeypatch.setattr("mlflow_provision.console.terminal.time.monotonic", lambda: now + 12.7)
+    time.sleep(0.25)
+    screen.rest()
+    moving = [line for line in terminal.lines if "12s" in line]
+    assert moving and "release [/red]  12s  Downloading numpy" in moving[0]
+    assert max(len(line) for line in moving) <= 80
+
+
+def test_data_steer_nothing(terminal: Stream) -> None:
+    for screen in (Terminal(terminal), Plain(terminal)):
+        console = Console(Document("setup"), screen)
+        console.say(EVIL)
+        console.diff("+" + EVIL)
+        console.table(["A"], [[EVIL]])
+        console.steps([Start("x", EVIL), Output("x", EVIL), Result("x", EVIL, CHANGED, 0, EVIL)])
+        console.verdicts([Result("x", EVIL, FAILED, 0, EVIL)])
+        screen.change(EVIL, EVIL)
+    text = terminal.getvalue()
+    assert "[/red] [bold]x[/bold] :smile: red" in text
+    assert "\x1b]0;" not in text and "\x08" not in text and "\u202e" not in text and "\x1b[31mred" not in text
+
+
+def test_a_step_ends_where_the_screen_may_move_again(terminal: Stream) -> None:
+    console = Console(Document("setup"), Terminal(terminal))
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt), console.busy("Connecting"):
+        raise KeyboardInterrupt
+    deadline = time.monotonic() + 5
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() == before
+
+
+def test_colours_obey_no_color(terminal: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    Console(Document("plan"), Terminal(terminal)).diff("--- a\n+++ b\n@@ -1 +1 @@\n-x\n+y")
+    assert "\x1b[32m    +y" in terminal.getvalue() and "\x1b[31m    -x" in terminal.getvalue()
+    monkeypatch.setenv("NO_COLOR", "1")
+    bare = Stream()
+    Console(Document("plan"), Terminal(bare)).diff("-x\n+y")
+    assert not re.search(r"\x1b\[3\d", bare.getvalue())
+
+
+def test_a_terminal_without_unicode_gets_ascii_marks(terminal: Stream) -> None:
+    stream = Stream("latin-1")
+    Console(Document("verify"), Terminal(stream)).verdicts(
+        [Result("a", "is healthy", OK), Result("b", "starts", FAILED)]
+    )
+    assert stream.lines[:2] == ["* is healthy", "x starts"]
+
+
+def test_long_changes_take_a_second_line(terminal: Stream) -> None:
+    screen = Terminal(terminal)
+    screen.change("/etc/systemd/system/mlflow-server.service", "update")
+    screen.change("/opt/mlflow/server/etc/secrets.env", "generate MLFLOW_FLASK_SERVER_SECRET_KEY and others")
+    assert [line.rstrip() for line in terminal.lines][:3] == [
+        "  * /etc/systemd/system/mlflow-server.service  update",
+        "  * /opt/mlflow/server/etc/secrets.env",
+        "      generate MLFLOW_FLASK_SERVER_SECRET_KEY and others",
+    ]
+
+
+def test_below_home_is_shown_with_a_tilde() -> None:
+    stream = io.StringIO()
+    console = Console(Document("setup"), Plain(stream))
+    console.home = "/home/ana"
+    console.steps(
+        [Result("x", "/home/ana/mlflow/a → /home/ana/mlflow/b", CHANGED), Result("y", "/home/anabel/", CHANGED)]
+    )
+    assert stream.getvalue() == "changed ~/mlflow/a → ~/mlflow/b\nchanged /home/anabel/\n"
+
+
+def test_beside_a_document_only_steps_are_shown() -> None:
+    stream = io.StringIO()
+    console = Console(Document("setup"), StepsOnly(Plain(stream)))
+    console.say("prose")
+    console.table(["A"], [["b"]])
+    console.steps(iter(EVENTS))
+    assert stream.getvalue().startswith("changed uv") and "prose" not in stream.getvalue()
+
+
+def test_the_document_keeps_what_the_screen_shortens(capsys: pytest.CaptureFixture[str]) -> None:
+    document = Document("setup", "server")
+    console = Console(document, Plain(io.StringIO()), as_json=True)
+    console.steps(iter(EVENTS))
+    console.error(ProvisionError("it ended", "do this", ExitCode.LOCKED))
+    console.finish(ExitCode.LOCKED)
+    data = document.as_json()
+    assert data["steps"][-1]["summary"].startswith("the server started and died:\nImportError")
+    assert data["error"] == {"message": "it ended", "hint": "do this", "code": 5}
+    assert (data["ok"], data["exit_code"]) == (False, 5)
+    assert capsys.readouterr().out.startswith("{")
+
+
+def test_errors_in_a_pipe_are_plain(capsys: pytest.CaptureFixture[str]) -> None:
+    show_error("a " * 60 + "\x1b[31mend\nsecond line", "type this:\nmlflow-provision list")
+    assert capsys.readouterr().err == (
+        "Error: " + "a " * 60 + "end\n  second line\n  Next: type this:\n        mlflow-provision list\n"
+    )
+
+
+def test_errors_on_a_terminal_are_wrapped_and_red(terminal: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", terminal)
+    show_error("word " * 30)
+    assert "\x1b[31m" in terminal.getvalue()
+    assert max(len(line) for line in terminal.lines) <= 80 and terminal.lines[1].startswith("  word")
+    monkeypatch.setenv("NO_COLOR", "1")
+    bare = Stream()
+    monkeypatch.setattr("sys.stderr", bare)
+    show_error("word")
+    assert bare.getvalue() == "Error: word\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.01, ""), (0.4, "0.4s"), (9.9, "9.9s"), (9.96, "10s"), (59, "59s"), (59.7, "1m 00s"), (125, "2m 05s")],
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(("count", "text"), [(12, "12 B"), (430_000_000, "430 MB"), (2_100_000_000, "2.1 GB")])
+def test_size(count: int, text: str) -> None:
+    assert size(count) == text
+
+
+def test_plural_and_clean() -> None:
+    assert (plural(1, "change"), plural(2, "change")) == ("1 change", "2 changes")
+    assert clean("a\tb\x00\x9b31m\x1b[2Jc") == "a   b31mc"
