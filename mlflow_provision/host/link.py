@@ -93,8 +93,10 @@ def _channel_to(settings: Settings, where: Where, gateway: Link, gateway_where: 
     from paramiko import ChannelException, SSHException
 
     try:
-        return gateway.transport.open_channel(
-            "direct-tcpip", (settings.hostname, settings.port), ("127.0.0.1", 0), timeout=settings.connect_timeout
+        return _Through(
+            gateway.transport.open_channel(
+                "direct-tcpip", (settings.hostname, settings.port), ("127.0.0.1", 0), timeout=settings.connect_timeout
+            )
         )
     except (ChannelException, SSHException, EOFError) as error:
         why = error.text if isinstance(error, ChannelException) else str(error) or "it hung up"
@@ -102,6 +104,21 @@ def _channel_to(settings: Settings, where: Where, gateway: Link, gateway_where: 
             f"{gateway_where.label} cannot reach {where.label} at {settings.address}: {why}",
             f"to see more: ssh -v {settings.target}",
         ) from None
+
+
+class _Through:
+    """A gateway's channel used as a socket. Paramiko's thread dies with a traceback when it closes one whose gateway
+    is gone already."""
+
+    def __init__(self, channel: Any) -> None:
+        self._channel = channel
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._channel, name)
+
+    def close(self) -> None:
+        with contextlib.suppress(Exception):
+            self._channel.close()
 
 
 def close_quickly(connection: Any) -> None:

@@ -19,7 +19,11 @@ from mlflow_provision.host.settings import CONFIG_VARIABLE
 from mlflow_provision.host.ssh import SshHost
 from tests.unit.sshd import Sshd, make_key, why_unavailable
 
-pytestmark = pytest.mark.skipif(bool(why_unavailable()), reason=why_unavailable())
+pytestmark = [
+    pytest.mark.skipif(bool(why_unavailable()), reason=why_unavailable()),
+    # A thread that dies prints its traceback between our own words.
+    pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning"),
+]
 FAKE_AGENT = Path(__file__).parent / "fake_agent"
 PASSPHRASE = "c0rrect horse"
 
@@ -431,6 +435,22 @@ def test_a_connection_that_dies_within_a_request(machine: Machine) -> None:
     assert caught.value.code == ExitCode.UNREACHABLE
     assert caught.value.message.startswith("the connection to box was lost during “step")
     assert "it continues where it stopped" in caught.value.hint
+
+
+def test_a_gateway_that_dies_within_a_request(machine: Machine, server: Sshd, other: Sshd) -> None:
+    other.authorize(machine.key)
+    machine.entry("gateway", other)
+    machine.entry("far", server, "ProxyJump gateway")
+    machine.knows(server.known, other.known)
+    reached = host("far")
+    events = reached.request("steps", {"steps": 100, "seconds": 0.1})
+    next(events)
+    gateway = reached.open().transport.sock.transport
+    gateway.sock.shutdown(socket.SHUT_RDWR)
+    with pytest.raises(ProvisionError) as caught:
+        list(events)
+    assert caught.value.code == ExitCode.UNREACHABLE
+    reached.close()
 
 
 def test_much_in_both_directions(machine: Machine) -> None:
