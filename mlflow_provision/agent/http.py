@@ -126,8 +126,7 @@ class Client:
         except socket.timeout:
             raise NoAnswer("timeout", f"no answer from {where} within {timeout:.0f} s") from None
         except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "strerror", "") or type(error).__name__
-            raise NoAnswer("lost", f"no HTTP answer from {where}: {reason}") from None
+            raise NoAnswer("lost", f"no HTTP answer from {where}: {_reason(error)}") from None
         finally:
             connection.close()
 
@@ -140,12 +139,21 @@ def _connection(url: str, timeout: float) -> http.client.HTTPConnection:
     return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
 
 
+def _reason(error: Exception) -> str:
+    closed = (http.client.RemoteDisconnected, http.client.IncompleteRead)
+    if isinstance(error, http.client.HTTPException):
+        return "the connection was closed" if isinstance(error, closed) else "it speaks something else"
+    return getattr(error, "strerror", "") or type(error).__name__
+
+
 def _received(answer: http.client.HTTPResponse, sink: Callable[[bytes], object] | None) -> Response:
     headers = {name.lower(): value for name, value in answer.getheaders()}
+    body = b""
     if sink is None or not 200 <= answer.status < 300:
-        return Response(answer.status, headers, answer.read(_LARGEST_BODY))
-    while True:
-        piece = answer.read(_CHUNK)
-        if not piece:
-            return Response(answer.status, headers, b"")
-        sink(piece)
+        body = answer.read(_LARGEST_BODY)
+    else:
+        for piece in iter(lambda: answer.read(_CHUNK), b""):
+            sink(piece)
+    if answer.length:  # a read of a given size does not mind an early end
+        raise http.client.IncompleteRead(b"", answer.length)
+    return Response(answer.status, headers, body)

@@ -50,7 +50,7 @@ def _find(client: Client, name: str) -> list[dict[str, Any]]:
         experiment
         for experiment in found
         if _OURS.fullmatch(experiment["name"])
-        and (experiment["name"] == name or int(experiment["creation_time"]) < an_hour_ago)
+        and (experiment["name"] == name or int(experiment.get("creation_time", 0)) < an_hour_ago)
     ]
 
 

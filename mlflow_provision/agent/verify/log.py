@@ -26,7 +26,7 @@ class ServerLog:
         deadline = time.monotonic() + _PATIENCE
         while True:
             found = _last_exception(self._lines())
-            if found or time.monotonic() > deadline:
+            if found or time.monotonic() > deadline or not (self._unit or self._file.exists()):
                 return found
             time.sleep(0.1)
 

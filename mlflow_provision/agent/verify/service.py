@@ -93,11 +93,9 @@ def _pids(target: Target) -> list[int]:
     if target.service is None:
         return []
     from mlflow_provision.agent.resources import from_json
-    from mlflow_provision.agent.resources.background_process import BackgroundProcess
-    from mlflow_provision.agent.resources.systemd_service import SystemdService
 
-    service = from_json(target.service)
-    return service.pids() if isinstance(service, (BackgroundProcess, SystemdService)) else []
+    pids: list[int] = getattr(from_json(target.service), "pids", list)()
+    return pids
 
 
 def _inodes(pids: list[int]) -> set[str]:
