@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import re
 import urllib.error
 import urllib.parse
 import urllib.request
 from html.parser import HTMLParser
-from typing import Any
+from typing import Any, Iterator
 
 from mlflow_provision.agent.protocol import AgentError
 
@@ -41,17 +43,19 @@ def links(index_url: str, project: str) -> dict[str, str]:
     return found
 
 
-def fetch(url: str) -> Any:
-    """An open response. Raises AgentError of kind "index" that says which host could not be reached and why."""
+@contextlib.contextmanager
+def fetch(url: str) -> Iterator[Any]:
+    """An open response. What goes wrong until it is read is an AgentError of kind "index" that says where and why."""
     host = urllib.parse.urlsplit(url).hostname
     try:
-        return urllib.request.urlopen(url, timeout=_TIMEOUT)  # noqa: S310 - http and https, checked by the caller
+        with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:  # noqa: S310 - http(s), checked by the caller
+            yield response
     except urllib.error.HTTPError as error:
         raise AgentError(
             f"the package index {host} answered {error.code} {error.reason} to {url}", kind="index"
         ) from None
-    except OSError as error:
-        reason = getattr(error, "reason", error)
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", "") or str(error) or type(error).__name__
         raise AgentError(
             f"this host cannot reach the package index {host}: {reason}",
             "let the host reach it (security group, proxy, DNS), or name a mirror: --index-url URL",
@@ -63,12 +67,17 @@ _WHEEL_VERSION = re.compile(r"^[A-Za-z0-9_]+-([0-9][0-9A-Za-z.]*)-py3-none-any\.
 
 
 def published(index_url: str, projects: tuple[str, ...]) -> tuple[list[str], list[str]]:
-    """Final versions of the first project, newest first: those that all the projects have, and those they do not."""
-    offered = [_versions(links(index_url, project)) for project in projects]
-    everywhere = _newest_first(set.intersection(*offered))
-    oldest = _numbers(everywhere[-1]) if everywhere else []
-    partly = {version for version in offered[0] - set(everywhere) if _numbers(version) > oldest}
-    return everywhere, _newest_first(partly)
+    """Final versions of the first project, newest first: those that all the projects have, and those they do not.
+
+    A project need not have versions from before its own first one: it was no part of the others then.
+    """
+    whole, *parts = [_versions(links(index_url, project)) for project in projects]
+    partly = {version for version in whole for part in parts if version not in part and not _older(version, part)}
+    return _newest_first(whole - partly), _newest_first(partly)
+
+
+def _older(version: str, versions: set[str]) -> bool:
+    return bool(versions) and _numbers(version) < min(map(_numbers, versions))
 
 
 def _versions(files: dict[str, str]) -> set[str]:
