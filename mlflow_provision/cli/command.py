@@ -38,7 +38,17 @@ def reports(function: Callable[..., ExitCode | None]) -> Callable[..., None]:
 
 def again() -> str:
     """The command line that runs, as something to type again."""
-    return shlex.join(["mlflow-provision", *click.get_current_context().meta.get(TYPED, ())])
+    return shown(*typed())
+
+
+def typed() -> list[str]:
+    """The arguments of the command line that runs, its command first."""
+    return list(click.get_current_context().meta[TYPED])
+
+
+def shown(*words: str) -> str:
+    """A command of ours, as something to type."""
+    return shlex.join(["mlflow-provision", *words])
 
 
 def _outcome(run: Callable[[], ExitCode | None], console: Console, debug: bool) -> ExitCode:

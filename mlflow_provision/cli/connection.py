@@ -39,13 +39,15 @@ def questions(console: Console) -> Ask:
         return Ask()
 
     def confirm_host_key(host: str, kind: str, fingerprint: str) -> bool:
-        console.pause()
-        click.echo(f"The host {host} is not known yet. Its {kind} key has the fingerprint\n  {fingerprint}", err=True)
-        return click.confirm("Is this the right one?", default=False, err=True)
+        with console.question():
+            click.echo(
+                f"The host {host} is not known yet. Its {kind} key has the fingerprint\n  {fingerprint}", err=True
+            )
+            return click.confirm("Is this the right one?", default=False, err=True)
 
     def hidden(prompt: str) -> str | None:
-        console.pause()
-        answer: str = click.prompt(prompt.rstrip(": "), hide_input=True, default="", show_default=False, err=True)
+        with console.question():
+            answer: str = click.prompt(prompt.rstrip(": "), hide_input=True, default="", show_default=False, err=True)
         return answer or None
 
     return Ask(confirm_host_key, hidden, lambda path: hidden(f"Passphrase of {path}"))

@@ -75,9 +75,8 @@ def _confirmed(console: Console, deployment: Deployment, yes: bool) -> bool:
             f"destroy without a question: {again()} --yes",
             ExitCode.USAGE,
         )
-    console.pause()
     question = f"To destroy it, type its name ({deployment.name})"
-    typed: str = asked(lambda: click.prompt(question, default="", show_default=False, err=True))
+    typed: str = asked(console, lambda: click.prompt(question, default="", show_default=False, err=True))
     return typed.strip() == deployment.name
 
 

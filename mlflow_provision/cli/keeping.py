@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def keep(want: Wanted, prepared: Prepared) -> None:
     """Save the password first, so that no server ever has one that nobody knows; then the deployment."""
-    from mlflow_provision.config import load_secrets, save, save_secrets
+    from mlflow_provision.config import load, load_secrets, save, save_secrets
 
     stored = load_secrets(want.secrets_beside)
     if stored.admin_password != prepared.secrets.admin_password:
@@ -21,11 +21,5 @@ def keep(want: Wanted, prepared: Prepared) -> None:
         want.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         want.path.unlink(missing_ok=True)  # a link to a file that is gone
         want.path.symlink_to(want.source.resolve())
-    save(prepared.deployment, want.path)
-
-
-def would_change(want: Wanted, prepared: Prepared) -> bool:
-    """Does the deployment file say something else so far?"""
-    from mlflow_provision.config import load
-
-    return not want.path.exists() or load(want.path) != prepared.deployment
+    if not want.path.exists() or load(want.path) != prepared.deployment:
+        save(prepared.deployment, want.path)

@@ -65,17 +65,17 @@ def confirmed(console: Console, changes: int, yes: bool) -> bool:
             f"apply without a question: {again()} --yes",
             ExitCode.USAGE,
         )
-    console.pause()
-    if asked(lambda: click.confirm(f"Apply {plural(changes, 'change')}?", err=True)):
+    if asked(console, lambda: click.confirm(f"Apply {plural(changes, 'change')}?", err=True)):
         return True
     console.say("Nothing was changed.")
     return False
 
 
-def asked(question: Callable[[], Answer]) -> Answer:
+def asked(console: Console, question: Callable[[], Answer]) -> Answer:
     """The answer to a question before anything is changed; Ctrl-C says that too."""
     try:
-        return question()
+        with console.question():
+            return question()
     except click.Abort:
         click.echo(err=True)
         raise ProvisionError("interrupted: nothing was changed", code=ExitCode.INTERRUPTED) from None

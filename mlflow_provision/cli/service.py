@@ -37,14 +37,14 @@ def _command(verb: str, doing: str, text: str) -> click.Command:
             console.busy(f"{doing} {deployment.name}"),
         ):
             status, facts = control(host, verb, deployment)
-        _say(console, deployment, status, facts)
+        _say(console, deployment, status, facts, stopping=verb == "stop")
         wanted = not status["running"] if verb == "stop" else status["healthy"]
         return None if wanted else ExitCode.FAILED
 
     return command
 
 
-def _say(console: Console, deployment: Deployment, status: Status, facts: dict[str, Any]) -> None:
+def _say(console: Console, deployment: Deployment, status: Status, facts: dict[str, Any], stopping: bool) -> None:
     version = (facts["applied"] or {}).get("mlflow_version")
     console.document.details["status"] = {
         **status,
@@ -54,7 +54,7 @@ def _say(console: Console, deployment: Deployment, status: Status, facts: dict[s
     }
     healthy = status["healthy"]
     if not status["running"]:
-        console.say(f"{deployment.name} is not running", "bad")
+        console.say(f"{deployment.name} is not running", "" if stopping else "bad")
     else:
         console.say(
             f"{deployment.name} is running and " + ("healthy" if healthy else "not healthy"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlflow_provision.agent.protocol import CHANGED, Result
-from mlflow_provision.cli.command import reports
+from mlflow_provision.cli.command import reports, shown, typed
 from mlflow_provision.cli.connection import accept_flag, connected, where
 from mlflow_provision.cli.flags import given, server_flags
 from mlflow_provision.cli.interrupt import stoppable
@@ -72,10 +72,18 @@ def show_plan(
         prepared = _prepare(console, host, want, artifacts_moved)
         changes, _ = _plan(console, host, want, prepared, diffs=True)
     if changes:
-        console.say(f"Nothing was changed. To apply: mlflow-provision setup {prepared.deployment.name}")
+        console.say(f"Nothing was changed. To apply: {_to_apply(prepared.deployment.name)}")
     else:
         console.say("No changes.", "good")
     return ExitCode.CHANGES_PENDING if exit_code and changes else None
+
+
+def _to_apply(name: str) -> str:
+    """What applies the plan that was shown: the same command without its --dry-run."""
+    command, *words = typed()
+    if command == "plan":
+        return f"mlflow-provision setup {name}"
+    return shown(command, *(word for word in words if word not in ("--dry-run", "--exit-code")))
 
 
 def _set_up(
@@ -125,7 +133,7 @@ def _plan(console: Console, host: Host, want: Wanted, prepared: Prepared, diffs:
         results = console.steps(plan_or_look(host, prepared), shown=())
     changes = say_plan(console, results, diffs)
     for warning in warnings(prepared.deployment) if changes else ():
-        console.say(f"Note: {warning}", "strong")
+        console.note(warning)
     return changes, checks(console.answer)
 
 

@@ -41,13 +41,17 @@ class Console:
 
     @property
     def seconds(self) -> float:
-        """How long the command has been running."""
+        """How long the command has been running, without the time that a person took to answer."""
         return time.monotonic() - self._began
 
     def say(self, text: str = "", style: str = "") -> None:
         """Lines of prose."""
         for line in text.split("\n"):
             self._screen.line(line, style)
+
+    def note(self, text: str) -> None:
+        """Something that should be known before saying yes."""
+        self._screen.paragraph(f"Note: {text}")
 
     def change(self, result: Result) -> None:
         """A resource that would change."""
@@ -74,9 +78,15 @@ class Console:
         finally:
             self._screen.rest()
 
-    def pause(self) -> None:
-        """Nothing moves from now on: a question is about to be asked."""
+    @contextmanager
+    def question(self) -> Iterator[None]:
+        """A person is asked: nothing moves, and the time they take is not ours."""
         self._screen.rest()
+        asked = time.monotonic()
+        try:
+            yield
+        finally:
+            self._began += time.monotonic() - asked
 
     def steps(self, events: Iterable[Event], shown: Collection[str] = DIFFERENCES) -> list[Result]:
         """Shows the steps of a request as they happen; those of a `shown` verdict leave a line.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -11,21 +12,35 @@ import click
 
 from mlflow_provision.console.text import clean
 
+# A command at the end of a hint. It is never broken over two lines, so that it can be copied.
+_COMMAND = re.compile(r"(?:(.*: )|^)((?:mlflow-provision|sudo|ssh|ssh-keygen|aws|chmod|rm|less|cat|apt-get) .*)$")
+
 
 def show_error(message: str, hint: str = "") -> None:
     """`Error: …` and `  Next: …` on stderr; wrapped and coloured only where a person reads it."""
     person = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-    colour = person and "NO_COLOR" not in os.environ
+    width = max(40, shutil.get_terminal_size().columns) if person else 0
     first, *rest = clean(message).splitlines() or ["unknown"]
-    label = click.style("Error:", fg="red", bold=True) if colour else "Error:"
-    lines = [label + " " + _wrapped("Error: " + first, person)[len("Error: ") :], *("  " + line for line in rest)]
+    lines = [*_wrapped("Error: " + first, width, "  "), *("  " + line for line in rest)]
     for number, line in enumerate(clean(hint).splitlines()):
-        lines.append(("  Next: " if number == 0 else "        ") + line)
-    click.echo("\n".join(lines), err=True, color=colour or None)
+        lines += _hint(("  Next: " if number == 0 else "        ") + line, width)
+    text = "\n".join(lines)
+    if person and not os.environ.get("NO_COLOR"):
+        text = text.replace("Error:", click.style("Error:", fg="red", bold=True), 1)
+    click.echo(text, err=True, color=person or None)
 
 
-def _wrapped(line: str, person: bool) -> str:
-    if not person:
-        return line
-    width = max(40, shutil.get_terminal_size().columns)
-    return textwrap.fill(line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+def _hint(line: str, width: int) -> list[str]:
+    indent = " " * len("  Next: ")
+    command = _COMMAND.match(line.strip().removeprefix("Next: "))
+    if not width or len(line) <= width or not command:
+        return _wrapped(line, width, indent)
+    said, typed = command[1] or "", command[2]
+    return [*_wrapped("  Next: " + said, width, indent), indent + typed] if said else [line]
+
+
+def _wrapped(line: str, width: int, indent: str) -> list[str]:
+    """Lines of whole words; a width of 0 wraps nothing."""
+    if not width:
+        return [line]
+    return textwrap.wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)

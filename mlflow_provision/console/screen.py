@@ -16,6 +16,9 @@ class Screen(Protocol):
     def line(self, text: str, style: str = "") -> None:
         """A line of prose. `style` is one of: strong, good, bad, faint, added, removed, or empty."""
 
+    def paragraph(self, text: str) -> None:
+        """Prose that may be longer than a line."""
+
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None: ...
 
     def change(self, title: str, summary: str) -> None:
@@ -42,6 +45,9 @@ class Plain:
 
     def line(self, text: str, style: str = "") -> None:
         print(clean(text), file=self._stream, flush=True)
+
+    def paragraph(self, text: str) -> None:
+        self.line(text)
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         cells = [[clean(cell) for cell in row] for row in (header, *rows)]
@@ -75,6 +81,8 @@ class StepsOnly:
 
     def line(self, text: str, style: str = "") -> None: ...
 
+    def paragraph(self, text: str) -> None: ...
+
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None: ...
 
     def change(self, title: str, summary: str) -> None: ...
@@ -84,6 +92,8 @@ class Silent:
     """Shows nothing. Errors do not come this way."""
 
     def line(self, text: str, style: str = "") -> None: ...
+
+    def paragraph(self, text: str) -> None: ...
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None: ...
 

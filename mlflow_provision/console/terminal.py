@@ -39,6 +39,9 @@ class Terminal:
     def line(self, text: str, style: str = "") -> None:
         self._console.print(Text(clean(text), style=_STYLES[style]), soft_wrap=True)
 
+    def paragraph(self, text: str) -> None:
+        self._console.print(Text(clean(text)))
+
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="bold")
         for name in header:

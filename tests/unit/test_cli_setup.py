@@ -102,6 +102,7 @@ def test_dry_run_touches_nothing_and_tells_by_its_exit_code(command_line: Comman
     result = command_line.run("setup", "local", "--dry-run", "--exit-code")
     assert result.exit_code == ExitCode.CHANGES_PENDING
     assert "    -old\n    +new" in result.stdout
+    assert "To apply: mlflow-provision setup local\n" in result.stdout
     assert command_line.host.verbs == ["facts", "plan"] and not command_line.files()
     assert command_line.run("setup", "local", "--dry-run").exit_code == 0
     command_line.host.pending = set()
@@ -110,12 +111,14 @@ def test_dry_run_touches_nothing_and_tells_by_its_exit_code(command_line: Comman
 
 def test_plan_of_a_deployment(command_line: CommandLine) -> None:
     path = command_line.known()
+    path.chmod(0o444)
     before = path.read_bytes()
     command_line.host.pending = {"server.env"}
     result = command_line.run("plan", "--exit-code")
     assert result.exit_code == ExitCode.CHANGES_PENDING
     assert command_line.host.verbs == ["facts", "plan"]
     assert path.read_bytes() == before
+    assert "To apply: mlflow-provision setup server\n" in result.stdout
 
 
 def test_a_first_plan_to_confirm_is_short_and_a_later_one_has_diffs(command_line: CommandLine) -> None:

@@ -117,6 +117,7 @@ def test_data_steer_nothing(terminal: Stream) -> None:
         console.steps([Start("x", EVIL), Output("x", EVIL), Result("x", EVIL, CHANGED, 0, EVIL)])
         console.verdicts([Result("x", EVIL, FAILED, 0, EVIL)])
         screen.change(EVIL, EVIL)
+        console.note(EVIL * 5)
     text = terminal.getvalue()
     assert "[/red] [bold]x[/bold] :smile: red" in text
     assert "\x1b]0;" not in text and "\x08" not in text and "\u202e" not in text and "\x1b[31mred" not in text
@@ -228,3 +229,23 @@ def test_size(count: int, text: str) -> None:
 def test_plural_and_clean() -> None:
     assert (plural(1, "change"), plural(2, "change")) == ("1 change", "2 changes")
     assert clean("a\tb\x00\x9b31m\x1b[2Jc") == "a   b31mc"
+
+
+def test_a_command_in_a_hint_stays_in_one_piece(terminal: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr("sys.stderr", terminal)
+    command = "mlflow-provision setup ubuntu@ec2-203-0-113-7.us-west-1.compute.amazonaws.com --port 5001"
+    show_error("x", f"choose another port: {command}\n{command}\n" + "only words " * 12)
+    assert terminal.lines[1:4] == ["  Next: choose another port:", "        " + command, "        " + command]
+    assert max(len(line) for line in terminal.lines[4:]) <= 80
+
+
+def test_the_time_a_person_takes_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("mlflow_provision.console.time.monotonic", lambda: now[0])
+    console = Console(Document("setup"), Plain(io.StringIO()))
+    now[0] += 2
+    with pytest.raises(KeyboardInterrupt), console.question():
+        now[0] += 600
+        raise KeyboardInterrupt
+    assert console.seconds == 2
