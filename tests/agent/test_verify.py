@@ -95,7 +95,7 @@ def test_nothing_listens() -> None:
     found = results(fake)
     assert [step for step, result in found.items() if result.verdict == "failed"] == ["health", "port"]
     assert "connection refused" in found["health"].summary
-    assert found["login"].summary == found["cleanup"].summary == "because this failed: is healthy"
+    assert found["login"].summary == found["cleanup"].summary == 'not tried, because "is healthy" failed'
 
 
 def test_unhealthy(fake: FakeMlflow) -> None:
@@ -136,7 +136,7 @@ def test_any_password_is_accepted(fake: FakeMlflow) -> None:
 def test_our_password_is_wrong(fake: FakeMlflow) -> None:
     found = results(fake, password="something else")
     assert_only_failed(found, "login", "another password", "MLFLOW_PROVISION_ADMIN_PASSWORD")
-    assert found["run"].summary == "because this failed: lets admin log in"
+    assert found["run"].summary == 'not tried, because "lets admin log in" failed'
     assert found["origin"].verdict == "ok"
 
 

@@ -53,7 +53,7 @@ def test_bound_where_it_should_be(listening: list[Listener], listen: str, addres
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        ([], "found it bound at nowhere"),
+        ([], "nothing listens on port 5000"),
         ([Listener("0.0.0.0", 5000, "ours")], "found it bound at 0.0.0.0"),
         ([Listener("127.0.0.1", 5000, "ours"), Listener("10.0.0.5", 5000, "x")], "also bound at 10.0.0.5"),
         ([Listener("127.0.0.1", 5000, "ours"), Listener("0.0.0.0", 8080, "ours too")], "also listens on 0.0.0.0:8080"),

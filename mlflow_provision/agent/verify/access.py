@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import replace
 
-from mlflow_provision.agent.http import Response
+from mlflow_provision.agent.http import NoAnswer, Response
 from mlflow_provision.agent.verify.answers import BAD_HOST, BAD_ORIGIN, content, unexpected
 from mlflow_provision.agent.verify.checks import Failed, Skipped
 from mlflow_provision.agent.verify.target import Target
@@ -17,7 +17,10 @@ _UNKNOWN_PASSWORD = "the password is not known here: set MLFLOW_PROVISION_ADMIN_
 
 
 def health(target: Target) -> str:
-    response = target.client.anonymous().call("GET", "/health")
+    try:
+        response = target.client.anonymous().call("GET", "/health")
+    except NoAnswer as error:
+        raise Failed(f"{error} (`mlflow-provision status` says why)") from None
     if response.status != 200:
         raise unexpected(response, "200 from /health")
     return target.url

@@ -83,7 +83,7 @@ class Checks:
     def _require(self, need: str) -> None:
         result = self.results[need]
         if result.verdict == FAILED:
-            raise Skipped(f"because this failed: {result.title}")
+            raise Skipped(f'not tried, because "{result.title}" failed')
         if result.verdict == SKIPPED:
             raise Skipped(result.summary)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from mlflow_provision.agent import command, running
 from mlflow_provision.agent.verify.target import Target
 
 _PATIENCE = 1.0  # seconds: the log is written after the answer
+_ACCESS = re.compile(r' - "[A-Z]+ \S+ HTTP/')
 _START = "Traceback (most recent call last)"
 
 
@@ -32,12 +34,12 @@ class ServerLog:
 
     def last_words(self) -> str:
         """The lines that tell why a server died, on lines of their own; "" when it said nothing."""
-        lines = running.relevant(self._lines())
+        lines = running.relevant([line for line in self._lines() if not _ACCESS.search(line)])
         return ":\n" + lines if lines else ""
 
     def _lines(self) -> list[str]:
         if self._unit:
-            argv = ["journalctl", "--unit", self._unit, "--no-pager", "--output=cat", f"--since=@{int(self._since)}"]
+            argv = ["journalctl", "--unit", self._unit, "--no-pager", "--output=cat", f"--since=@{self._since:.6f}"]
             return command.capture(argv).splitlines()
         if not self._file.exists():
             return []

@@ -28,8 +28,10 @@ def port(target: Target) -> str:
     }
     here = [listener for listener in everybody if listener.port == target.port]
     right = [listener for listener in here if _plain(listener.address) in wanted]
+    if not here:
+        raise Failed(f"nothing listens on port {target.port}")
     if not right:
-        found = ", ".join(listener.address for listener in here) or "nowhere"
+        found = ", ".join(listener.address for listener in here)
         raise Failed(f"expected port {target.port} bound at {target.listen}, found it bound at {found}")
     elsewhere = [listener.address for listener in here if listener not in right]
     if elsewhere:
