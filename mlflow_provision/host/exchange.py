@@ -52,6 +52,7 @@ def _begin(process: Process, payload: bytes, password: str | None) -> Ending | N
         if isinstance(item, Line) and item.text.rstrip("\r") == READY:
             if password is not None:
                 process.send(payload)
+            process.beat()
             return None
         if isinstance(item, Line):
             noise.append(item.text)

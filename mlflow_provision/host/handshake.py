@@ -99,13 +99,13 @@ class Authentication:
             unusable = f"; unusable: {', '.join(self._keys.unusable)}" if self._keys.unusable else ""
             return _error(
                 f"there is no SSH key to offer to {self._where.label}: none in an agent, none in ~/.ssh{unusable}",
-                "name the key with --identity-file, or load it: ssh-add PATH",
+                "name the key with --identity, or load it: ssh-add PATH",
             )
         offered = ", ".join([*self._offered, *self._keys.unusable])
         return _error(
             f"{self._where.label} refused the user {self._settings.user!r} with every key: {offered}"
             + (f"; {why}" if why else ""),
-            "is it the right user (ubuntu, admin, ec2-user …) and key (--identity-file)? "
+            "is it the right user (ubuntu, admin, ec2-user …) and key (--identity)? "
             + (f"ssh-add {self._keys.locked[0]}, or see more: " if self._keys.locked else "To see more: ")
             + f"ssh -v {target}",
         )

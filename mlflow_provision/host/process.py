@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
+BEAT = 10.0  # seconds between signs of life to the agent, which gives up after a minute without one
 STDERR_LIMIT = 64 * 1024  # characters kept of what the agent and sudo write to stderr
 
 
@@ -53,6 +54,7 @@ class Process:
         self._items: SimpleQueue[Item] = SimpleQueue()
         self._input: SimpleQueue[bytes | None] = SimpleQueue()
         self._stderr = ""
+        self._beating = False
         self.interrupted = False
         errors = threading.Thread(target=self._read_errors, daemon=True)
         for thread in (
@@ -64,6 +66,10 @@ class Process:
 
     def send(self, data: bytes) -> None:
         self._input.put(data)
+
+    def beat(self) -> None:
+        """From now on send a sign of life now and then: a link that dies without a word is noticed by its absence."""
+        self._beating = True
 
     def end_input(self) -> None:
         """Close stdin once everything before has been sent."""
@@ -95,11 +101,17 @@ class Process:
 
     def _write(self) -> None:
         try:
-            for data in iter(self._input.get, None):
+            for data in iter(self._next_input, None):
                 self._streams.write(data)
             self._streams.end_input()
         except (OSError, EOFError):
             pass  # it no longer reads: how it ended says why
+
+    def _next_input(self) -> bytes | None:
+        try:
+            return self._input.get(timeout=BEAT)
+        except Empty:
+            return b"\n" if self._beating else b""
 
     def _read_output(self, errors: threading.Thread) -> None:
         rest = b""
