@@ -113,6 +113,13 @@ def _explained(failure: command.CommandFailed, requirements: tuple[str, ...]) ->
             "install Python 3.10 or newer on the host, or let it download one",
             "python",
         )
+    if "Failed to fetch" in text or "error sending request" in text:
+        reasons = [line.partition(": ")[2] for line in failure.lines if "error:" in line or "cause:" in line]
+        return AgentError(
+            f"uv could not download {wanted}: {'; '.join(reasons)}",
+            "let the host reach the package index (security group, proxy, DNS), or name a mirror: --index-url URL",
+            "index",
+        )
     return AgentError(
         f"installing {wanted} failed:\n" + "\n".join(failure.lines[-15:]), "fix the cause and run it again", "install"
     )
