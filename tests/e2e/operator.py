@@ -28,7 +28,9 @@ class Operator:
     @property
     def environment(self) -> dict[str, str]:
         """Nothing of the person who runs the tests, but how this machine reaches the package index."""
-        kept = {name: os.environ[name] for name in ("PATH", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE") if name in os.environ}
+        kept = {
+            name: os.environ[name] for name in ("PATH", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE") if name in os.environ
+        }
         own = {"HOME": str(self.home), "MLFLOW_PROVISION_CONFIG_DIR": str(self.config), "COLUMNS": "100"}
         if self.ssh_config:
             own["MLFLOW_PROVISION_SSH_CONFIG"] = str(self.ssh_config)
@@ -63,6 +65,15 @@ class Operator:
         if code is not None:
             assert process.returncode == code, f"{arguments} ended with {process.returncode}:\n{out}\n{err}"
         return subprocess.CompletedProcess(list(arguments), process.returncode, out, err)
+
+    def refused(self, *arguments: str, code: int = 1) -> str:
+        """Run a command that must fail, and fail well: one error, the next command, no traceback. What it said."""
+        said = self.run(*arguments, code=code).stderr
+        lines = [line for line in said.splitlines() if line.strip()]
+        assert sum(line.startswith("Error: ") for line in lines) == 1, said
+        assert sum(line.startswith("  Next: ") for line in lines) == 1, said
+        assert "Traceback" not in "".join(self.shown[-2:]), self.shown[-2:]
+        return said
 
     def json(self, *arguments: str, code: int | None = 0) -> dict[str, Any]:
         """What a command answers with --json."""
