@@ -96,7 +96,7 @@ def spoken(problem: str) -> str:
         "name": "--name",
         "artifacts.credentials": "credentials (--instance-role, --aws-profile PROFILE, --aws-keys)",
     }
-    return flags.get(key, key) + separator + text
+    return flags.get(key.partition("[")[0], key) + separator + text
 
 
 def _credentials(flags: Mapping[str, Any]) -> dict[str, Any]:

@@ -55,6 +55,8 @@ def wanted(target: str | None, name: str | None, config: str | None, keys: Mappi
             "mlflow-provision setup local, or mlflow-provision setup user@host",
             ExitCode.USAGE,
         )
+    if name == "":  # an unset variable in a script: not the same as no name
+        raise ProvisionError("--name: is empty", "give a name, or leave out --name", ExitCode.USAGE)
     known = _known_as(target, name)
     return _existing(known, keys) if known else _new(target, name or _default_name(target), keys)
 

@@ -27,7 +27,8 @@ def explained(path: Path, what: str) -> Iterator[None]:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         name = str(path) if str(path).isprintable() and len(str(path)) < LONGEST_SHOWN_PATH else shown(str(path))
-        raise ProvisionError(f"cannot {what} {name}: {reason}", code=ExitCode.USAGE) from error
+        hint = f"see what is there: ls -ld {quoted(path)}"
+        raise ProvisionError(f"cannot {what} {name}: {reason}", hint, ExitCode.USAGE) from error
 
 
 def read_text(path: Path) -> str:
