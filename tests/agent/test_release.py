@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -109,10 +110,11 @@ def _empty(path: Path) -> None:
         (shutil.rmtree, "install mlflow[auth]==3.17.2, boto3"),
     ],
 )
-def test_half_a_release_is_installed_again_from_nothing(release: Release, damage: object, summary: str) -> None:
+def test_half_a_release_is_installed_again_from_nothing(
+    release: Release, damage: Callable[[Path], None], summary: str
+) -> None:
     mend(release)
     Path(release.path, "left-over").touch()
-    assert callable(damage)
     damage(Path(release.path))
     assert mend(release).startswith(summary)
     assert not Path(release.path, "left-over").exists()

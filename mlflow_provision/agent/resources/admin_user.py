@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from mlflow_provision.agent import command
 from mlflow_provision.agent.as_user import as_user
+from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.resources.base import Change, Context
 
 # Runs with the release's Python. Imported first and as root, because only root may write the bytecode beside the
@@ -65,7 +67,10 @@ class AdminUser:
     def check(self, context: Context) -> Change | None:
         if not Path(self.database).exists():
             return Change("create")
-        found = as_user(self.owner, self._find)
+        try:
+            found = as_user(self.owner, self._find)
+        except KeyError:  # in a plan only: an apply has made the user by now
+            return Change(f"look again as user {self.owner}, who is missing")
         if found is None:
             return Change("create")
         password_hash, is_admin = found
@@ -93,24 +98,27 @@ class AdminUser:
         )
 
     def _find(self) -> tuple[str, bool] | None:
-        connection = sqlite3.connect(self.database, timeout=20)
+        query = "SELECT password_hash, is_admin FROM users WHERE username = ?"
         try:
-            query = "SELECT password_hash, is_admin FROM users WHERE username = ?"
-            row = connection.execute(query, (self.username,)).fetchone()
-        except sqlite3.OperationalError:  # the schema is not there yet
-            return None
-        finally:
-            connection.close()
+            with contextlib.closing(sqlite3.connect(self.database, timeout=20)) as connection:
+                row = connection.execute(query, (self.username,)).fetchone()
+        except sqlite3.Error as error:
+            if "no such table" in str(error):  # the schema is not there yet
+                return None
+            raise AgentError(f"{self.database}: {error}", "bring it back from a backup, or move it away") from None
         return (row[0], bool(row[1])) if row else None
 
 
 def _matches(password_hash: str, password: str) -> bool:
     """Check a Werkzeug password hash, `scrypt:N:r:p$salt$hex` or `pbkdf2:digest:iterations$salt$hex`."""
-    method, salt, expected = password_hash.split("$", 2)
-    name, *parameters = method.split(":")
-    if name == "scrypt":
-        n, r, p = map(int, parameters)
-        computed = hashlib.scrypt(password.encode(), salt=salt.encode(), n=n, r=r, p=p, maxmem=132 * n * r * p)
-    else:
-        computed = hashlib.pbkdf2_hmac(parameters[0], password.encode(), salt.encode(), int(parameters[1]))
+    try:
+        method, salt, expected = password_hash.split("$", 2)
+        name, *parameters = method.split(":")
+        if name == "scrypt":
+            n, r, p = map(int, parameters)
+            computed = hashlib.scrypt(password.encode(), salt=salt.encode(), n=n, r=r, p=p, maxmem=132 * n * r * p)
+        else:
+            computed = hashlib.pbkdf2_hmac(parameters[0], password.encode(), salt.encode(), int(parameters[1]))
+    except (ValueError, IndexError):  # no hash that Werkzeug makes
+        return False
     return hmac.compare_digest(computed.hex(), expected)
