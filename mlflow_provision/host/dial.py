@@ -42,8 +42,10 @@ def _how_vague(error: OSError) -> int:
 
 def _addresses(settings: Settings, where: Where) -> list[tuple[int, Any]]:
     family = _FAMILIES.get(settings.address_family, socket.AF_UNSPEC)
+    # As bytes an ordinary name does not make Python load its tables of international ones.
+    name = settings.hostname.encode() if settings.hostname.isascii() else settings.hostname
     try:
-        found = socket.getaddrinfo(settings.hostname, settings.port, family, socket.SOCK_STREAM)
+        found = socket.getaddrinfo(name, settings.port, family, socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
         why = error.strerror if isinstance(error, socket.gaierror) else "not a valid name"
         raise ProvisionError(

@@ -12,11 +12,11 @@ from mlflow_provision.errors import ExitCode, ProvisionError
 from mlflow_provision.host.ask import Ask
 from mlflow_provision.host.hostkeys import HostKeys
 from mlflow_provision.host.keys import Keys
+from mlflow_provision.host.pulse import watch
 from mlflow_provision.host.settings import Settings
 from mlflow_provision.host.where import Where
 
 HANDSHAKE_TIMEOUT = 15.0
-KEEPALIVE = 10  # seconds; gives TCP something to miss when the link is dead
 
 # Else Python prints paramiko's tracebacks, of a host that hangs up for example, between our own words.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -57,7 +57,7 @@ def shake_hands(settings: Settings, where: Where, sock: Any, ask: Ask, accept_ne
     except BaseException:
         connection.close()
         raise
-    connection.transport.set_keepalive(KEEPALIVE)
+    watch(connection.transport)
     return connection
 
 

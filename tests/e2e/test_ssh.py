@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mlflow_provision.errors import ExitCode, ProvisionError
-from mlflow_provision.host import Ask, answer, dial, handshake
+from mlflow_provision.host import Ask, answer, dial, pulse
 from mlflow_provision.host.settings import CONFIG_VARIABLE
 from mlflow_provision.host.ssh import SshHost
 from tests.lab import SUDO_PASSWORD, DelayProxy, LabHost
@@ -185,7 +185,7 @@ def test_through_a_gateway(host: LabHost, tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_cable_that_is_pulled(host: LabHost, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dial, "LOST_AFTER", 3)
-    monkeypatch.setattr(handshake, "KEEPALIVE", 1)
+    monkeypatch.setattr(pulse, "EVERY", 1)
     try:
         with reached(host) as connection:
             events = connection.request("steps", {"steps": 1, "seconds": 60})
@@ -202,6 +202,32 @@ def test_a_cable_that_is_pulled(host: LabHost, monkeypatch: pytest.MonkeyPatch) 
     finally:
         host.network.restore()
         host.run(["pkill", "-f", "mlflow-provision"], check=False)
+
+
+def test_a_host_that_falls_silent_behind_a_gateway(
+    host: LabHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulse, "EVERY", 1)
+    monkeypatch.setattr(pulse, "PATIENCE", 2)
+    with LabHost() as gateway:
+        config = tmp_path / "config"
+        options = f"    IdentityFile {host.key}\n    UserKnownHostsFile {host.folder / 'known_hosts'}\n"
+        far = f"Host far\n    ProxyJump {gateway.name}\n    HostName {host.address}\n    User operator\n{options}"
+        config.write_text(far + gateway.ssh_config.read_text())
+        monkeypatch.setenv(CONFIG_VARIABLE, str(config))
+        connection = SshHost("far", agent=FAKE_AGENT)
+        try:
+            events = connection.request("steps", {"steps": 1, "seconds": 60})
+            next(events)
+            time.sleep(3)  # it lives, and is believed to
+            host.network.cut()
+            with pytest.raises(ProvisionError) as caught:
+                list(events)
+            assert "the connection to far was lost" in caught.value.message
+        finally:
+            connection.close()
+            host.network.restore()
+            host.run(["pkill", "-f", "mlflow-provision"], check=False)
 
 
 def test_the_agent_stops_when_its_operator_is_gone(
