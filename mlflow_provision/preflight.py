@@ -126,12 +126,17 @@ def _version(deployment: Deployment, facts: dict[str, Any]) -> Iterator[Problem]
         return
     if index["error"]:
         yield Problem(index["error"], index["hint"])
+    elif not index["versions"]:
+        yield Problem(
+            f"{deployment.mlflow.index_url or 'the package index'} lists no MLflow that can be installed",
+            "is it the URL of the list of all projects (often …/simple)? Else name another: --index-url URL",
+        )
     elif version in index["half_published"]:
         yield Problem(
             f"MLflow {version} is only half published: the index lists it, but not the packages it is made of",
             f"take the newest that installs: --mlflow-version {index['versions'][0]}",
         )
-    elif index["versions"] and version not in index["versions"] and version.replace(".", "").isdigit():
+    elif version not in index["versions"] and version.replace(".", "").isdigit():
         near = difflib.get_close_matches(version, index["versions"], 3, 0.5)
         offered = ", ".join(dict.fromkeys([*near, index["versions"][0]]))
         yield Problem(

@@ -52,10 +52,17 @@ def fetch(url: str) -> Iterator[Any]:
             yield response
     except urllib.error.HTTPError as error:
         raise AgentError(
-            f"the package index {host} answered {error.code} {error.reason} to {url}", kind="index"
+            f"the package index {host} answered {error.code} {error.reason} to {url}",
+            "try again, or name another: --index-url URL (of the list of all projects, often …/simple)",
+            kind="index",
+        ) from None
+    except http.client.IncompleteRead:
+        raise AgentError(
+            f"the package index {host} broke off in {url}", "try again, or name another: --index-url URL", kind="index"
         ) from None
     except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", "") or str(error) or type(error).__name__
+        reason = getattr(error, "reason", error)
+        reason = getattr(reason, "strerror", "") or str(reason) or type(error).__name__
         raise AgentError(
             f"this host cannot reach the package index {host}: {reason}",
             "let the host reach it (security group, proxy, DNS), or name a mirror: --index-url URL",

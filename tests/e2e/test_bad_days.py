@@ -144,7 +144,7 @@ def test_a_disk_that_is_too_small(host: LabHost, operator: Operator) -> None:
 
 
 def test_a_clock_that_is_off(tmp_path: Path) -> None:
-    """libfaketime shifts the time for whatever sudo starts on a throw-away host; the kernel has this machine's clock."""
+    """libfaketime shifts the time for whatever sudo starts on a throw-away host, whose kernel has our clock."""
     with LabHost(image=Image().including("faketime")) as late:
         operator = Operator(tmp_path, late.ssh_config)
         library = late.run(["find", "/usr/lib", "-name", "libfaketime.so.1"]).stdout.strip()
