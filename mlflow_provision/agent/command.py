@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import selectors
 import subprocess
+from pathlib import Path
 from typing import Callable
 
 from mlflow_provision.agent.protocol import AgentError
@@ -74,7 +75,7 @@ def run(
         while True:
             if stopping():
                 _end(process)
-                raise AgentError("stopped while `{}` was running".format(" ".join(argv[:2])), kind="interrupted")
+                raise AgentError(f"stopped while {Path(argv[0]).name} was running", kind="interrupted")
             if not selector.select(timeout=0.2):
                 continue
             chunk = os.read(process.stdout.fileno(), 65536)

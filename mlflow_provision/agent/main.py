@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import threading
@@ -11,11 +12,13 @@ from typing import Any, Callable
 
 from mlflow_provision.agent.protocol import AgentError, Done, Event, encode
 
+SILENCE = 60.0  # seconds; the operator's side sends a byte every ten
+
 _stop = threading.Event()
 
 
 def main(request: dict[str, Any]) -> int:
-    """Serve one request. stdin stays open as long as somebody wants the answer; its end asks us to stop."""
+    """Serve one request. stdin stays open as long as somebody wants the answer; its end or silence asks us to stop."""
     started = time.monotonic()
     for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda signum, frame: _stop.set())
@@ -87,13 +90,12 @@ def _control(verb: str, data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _watch_stdin() -> None:
-    while True:
-        try:
-            if not os.read(0, 4096):
-                break
-        except OSError:
-            break
-    _stop.set()
+    """Until its end, or until the signs of life have stopped: a cut link tells nobody that it is cut."""
+    try:
+        while select.select([0], [], [], SILENCE)[0] and os.read(0, 4096):
+            pass
+    finally:
+        _stop.set()
 
 
 def _emit(event: Event) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlflow_provision.cli.group import TYPED
+from mlflow_provision.cli.program import NAME, program
 from mlflow_provision.errors import ExitCode, ProvisionError
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def typed() -> list[str]:
 
 def shown(*words: str) -> str:
     """A command of ours, as something to type."""
-    return shlex.join(["mlflow-provision", *words])
+    return f"{program()} {shlex.join(words)}"
 
 
 def _outcome(run: Callable[[], ExitCode | None], console: Console, debug: bool) -> ExitCode:
@@ -76,6 +77,7 @@ def _failed(console: Console, error: ProvisionError, debug: bool) -> ExitCode:
         hint = "run the same command again, it continues where it stopped:\n" + again()
     if console.document.deployment:  # hints of the host's side do not know which deployment it is
         hint = re.sub(r"\bNAME\b", console.document.deployment, hint)
+    hint = re.sub(rf"\b{NAME}(?= [a-z])", lambda match: program(), hint)
     console.error(ProvisionError(error.message, hint, error.code))
     if debug:
         import traceback

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlflow_provision.cli.address import address, needs_tunnel, tunnel_command
+from mlflow_provision.cli.program import program
 from mlflow_provision.console.text import duration, plural
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def _say_use(console: Console, want: Wanted, prepared: Prepared) -> None:
     )
     console.say(f"  User      {deployment.auth.admin_username}")
     console.say(f"  Password  {_password_place(want)}")
-    console.say(f"            (mlflow-provision env {name} prints it)")
+    console.say(f"            ({program()} env {name} prints it)")
     console.say(f"  Settings  {_short(want.path)}")
     console.say()
     console.say("Three lines to use it from a shell:", "strong")
@@ -75,12 +76,12 @@ def _three_lines(prepared: Prepared, home: str) -> list[str]:
         below_home = bool(home) and path.startswith(f"{home}/")
         python = "~/" + shlex.quote(path.removeprefix(f"{home}/")) if below_home else shlex.quote(path)
     lines = [
-        f'eval "$(mlflow-provision env {deployment.name})"',
+        f'eval "$({program()} env {deployment.name})"',
         f"{python} -c \"import mlflow; mlflow.log_metric('m', 1)\"",
     ]
     if needs_tunnel(deployment):
         return [tunnel_command(deployment), *lines]
-    return [*lines, f"mlflow-provision status {deployment.name}"]
+    return [*lines, f"{program()} status {deployment.name}"]
 
 
 def _password_place(want: Wanted) -> str:

@@ -67,7 +67,8 @@ def parse_toml(text: str, path: Path) -> dict[str, Any]:
     else:
         import tomli as tomllib
     try:
-        return tomllib.loads(text)
+        tables: dict[str, Any] = tomllib.loads(text)
+        return tables
     except (ValueError, RecursionError) as error:
         place = re.search(r"\(at (?:(line \d+, column \d+)|(end of document))\)", str(error))
         where = (place[1] or "at its end") if place else "a number or a nesting in it is too large"
