@@ -10,7 +10,7 @@ from mlflow_provision.agent.protocol import Done, Event, Start, decode
 from mlflow_provision.errors import ExitCode, ProvisionError
 from mlflow_provision.host import refusals
 from mlflow_provision.host.process import End, Line, Process
-from mlflow_provision.host.program import OLD_PYTHON, READY
+from mlflow_provision.host.program import NOT_LINUX, OLD_PYTHON, READY
 from mlflow_provision.host.refusals import Ending
 from mlflow_provision.host.sudo import Sudo
 from mlflow_provision.host.where import Where
@@ -98,6 +98,7 @@ def _ending(process: Process, end: End, said: deque[str], step: str = "") -> End
 
 def _error(error: dict[str, str], where: Where) -> ProvisionError:
     kind = error.get("kind", "failed")
-    if kind == OLD_PYTHON:
-        return refusals.old_python(error["message"], where)
+    if kind in (OLD_PYTHON, NOT_LINUX):
+        version, platform = error["message"].split()
+        return refusals.old_python(version, where) if kind == OLD_PYTHON else refusals.not_linux(platform, where)
     return ProvisionError(error["message"], error.get("hint", ""), _CODES.get(kind, ExitCode.FAILED))

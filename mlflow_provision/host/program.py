@@ -20,8 +20,9 @@ NAME_IN_ZIP = "mlflow_provision/agent"
 # Written by the bootstrap when it runs, and so after whatever a login shell or sudo had to say.
 READY = f"{PREAMBLE} READY"
 
-# What only the bootstrap can find out; the kind of its `done` event's error, whose message is the version it found.
+# What only the bootstrap can find out: kinds of its `done` event's error, whose message is version and platform.
 OLD_PYTHON = "old-python"
+NOT_LINUX = "not-linux"
 
 # No bytecode is left on the host; neither the environment, nor the person's packages, nor the folder we are in (see
 # BOOTSTRAP's first words) can change which modules root imports; what is printed is sent at once.
@@ -36,17 +37,19 @@ BOOTSTRAP = "; ".join(
         "sys.path = [folder for folder in sys.path if folder]",
         "import os, json",
         "say = lambda line: (sys.stdout.write(line + chr(10)), sys.stdout.flush())",
-        "version = sys.version.split()[0]",
-        f'error = dict(message=version, hint="", kind="{OLD_PYTHON}")',
         f'say(chr(10) + "{READY}")',
-        "sys.version_info >= (3, 9) or sys.exit("
-        'say(json.dumps(dict(event="done", data=dict(), error=error, seconds=0))) and 1)',
+        'found = sys.version.split()[0] + " " + sys.platform',
+        f'kind = "{OLD_PYTHON}" if sys.version_info < (3, 9) else "" if "linux" in found else "{NOT_LINUX}"',
+        'done = dict(event="done", data=dict(), error=dict(message=found, hint="", kind=kind), seconds=0)',
+        "kind and sys.exit(say(json.dumps(done)) and 1)",
         'os.chdir("/")',
         "stdin = sys.stdin.buffer",
         f'sizes = next(line for line in iter(stdin.readline, b"") if line.startswith(b"{PREAMBLE} ")).split()[1:]',
         "program = stdin.read(int(sizes[0]))",
         "request = stdin.read(int(sizes[1]))",
-        'memory = os.memfd_create("mlflow-provision")',
+        # Pythons built for old systems, as conda's, know no memfd; a temporary file has no name either.
+        'file = None if hasattr(os, "memfd_create") else __import__("tempfile").TemporaryFile()',
+        'memory = file.fileno() if file else os.memfd_create("mlflow-provision")',
         "os.write(memory, program)",
         'sys.path.insert(0, "/proc/self/fd/" + str(memory))',
         "from mlflow_provision.agent.main import main",

@@ -88,6 +88,12 @@ def old_python(version: str, where: Where) -> ProvisionError:
     )
 
 
+def not_linux(platform: str, where: Where) -> ProvisionError:
+    return ProvisionError(
+        f"{where.label} does not run Linux, but {platform}", "set the server up on a Linux host: user@host"
+    )
+
+
 def no_python(where: Where) -> ProvisionError:
     return ProvisionError(f"{where.label} has no python3", where.as_root("apt-get install -y python3"))
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from mlflow_provision.agent.protocol import Done, Event, Output, Result, Start
+from mlflow_provision.agent.protocol import Done, Event, Output, Result, Start, encode
 from mlflow_provision.errors import ExitCode, ProvisionError
-from mlflow_provision.host import LocalHost, answer
+from mlflow_provision.host import LocalHost, answer, local
 from mlflow_provision.host.local import clean_environment
+from mlflow_provision.host.program import NOT_LINUX, OLD_PYTHON, READY
 from mlflow_provision.host.refusals import AgentCrash
 
 FAKE_AGENT = Path(__file__).parent / "fake_agent"
@@ -148,6 +149,21 @@ def test_a_python_that_lacks_a_module(host: LocalHost) -> None:
     error = failure(host, "incomplete")
     assert "no module 'sqlite3'" in error.message
     assert "apt-get install -y python3" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("kind", "found", "message"),
+    [
+        (OLD_PYTHON, "3.8.18 linux", "python3 on this machine is 3.8.18; 3.9 or newer is needed"),
+        (NOT_LINUX, "3.12.1 darwin", "this machine does not run Linux, but darwin"),
+    ],
+)
+def test_what_the_bootstrap_refuses(
+    host: LocalHost, monkeypatch: pytest.MonkeyPatch, kind: str, found: str, message: str
+) -> None:
+    line = encode(Done({}, {"message": found, "hint": "", "kind": kind}))
+    monkeypatch.setattr(local, "BOOTSTRAP", f"print('{READY}'); print({line!r})")
+    assert failure(host, "echo").message == message
 
 
 def test_no_python_at_all(host: LocalHost, monkeypatch: pytest.MonkeyPatch) -> None:

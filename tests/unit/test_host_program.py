@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mlflow_provision.agent.protocol import Done, decode
-from mlflow_provision.host.program import BOOTSTRAP, OLD_PYTHON, PYTHON_FLAGS, READY, operator, pack, payload
+from mlflow_provision.host.program import BOOTSTRAP, NOT_LINUX, OLD_PYTHON, PYTHON_FLAGS, READY, operator, pack, payload
 from mlflow_provision.host.ssh import remote_command
 
 FAKE_AGENT = Path(__file__).parent / "fake_agent"
@@ -28,8 +28,9 @@ def python(version: str) -> str:
     return found
 
 
-def run(interpreter: str, sent: bytes) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([interpreter, PYTHON_FLAGS, "-c", BOOTSTRAP], input=sent, capture_output=True, timeout=20)
+def run(interpreter: str, sent: bytes, before: str = "") -> subprocess.CompletedProcess[bytes]:
+    command = [interpreter, PYTHON_FLAGS, "-c", before + BOOTSTRAP]
+    return subprocess.run(command, input=sent, capture_output=True, timeout=20)
 
 
 def test_the_zip_is_the_same_each_time() -> None:
@@ -73,6 +74,20 @@ def test_an_old_python_says_so(version: str) -> None:
     assert event.error["message"].startswith(version)
     assert finished.returncode == 1
     assert finished.stderr == b""
+
+
+def test_another_system_says_so() -> None:
+    finished = run(sys.executable, payload("echo", {}, FAKE_AGENT), 'import sys; sys.platform = "darwin"; ')
+    event = decode(finished.stdout.decode().splitlines()[-1])
+    assert isinstance(event, Done)
+    assert event.error
+    assert event.error["kind"] == NOT_LINUX
+    assert event.error["message"].endswith(" darwin")
+
+
+def test_a_python_without_memfd(tmp_path: Path) -> None:
+    finished = run(sys.executable, payload("echo", {"a": 1}, FAKE_AGENT), "import os; del os.memfd_create; ")
+    assert decode(finished.stdout.decode().splitlines()[-1]) == Done({"a": 1}), finished.stderr.decode()
 
 
 def test_a_password_that_sudo_did_not_take_is_skipped() -> None:
