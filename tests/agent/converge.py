@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -40,3 +41,17 @@ def snapshot(folder: Path, times: bool = False) -> dict[str, tuple[object, ...]]
         when = (info.st_ino, info.st_mtime_ns, info.st_ctime_ns) if times else ()
         seen[str(path.relative_to(folder))] = (oct(info.st_mode), info.st_uid, info.st_gid, content, *when)
     return seen
+
+
+def gone(pid: int, seconds: float = 5.0) -> bool:
+    """Does a process end within some seconds? One that nobody has waited for yet has ended, too."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except OSError:
+            return True
+        if state in "ZX":
+            return True
+        time.sleep(0.02)
+    return False
