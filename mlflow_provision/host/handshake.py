@@ -52,10 +52,10 @@ def shake_hands(settings: Settings, where: Where, sock: Any, ask: Ask, accept_ne
     try:
         connection.open()
     except (paramiko.SSHException, OSError, EOFError) as error:
-        connection.close()
+        connection.client.close()
         raise _explained(error, settings, where) from error
     except BaseException:
-        connection.close()
+        connection.client.close()
         raise
     watch(connection.transport)
     return connection
@@ -79,15 +79,20 @@ class Authentication:
                 raise self._refused(f"it takes no keys, only {', '.join(error.allowed_types)}") from None
             except (paramiko.SSHException, EOFError) as error:
                 if not transport.is_active():
-                    raise self._refused(str(error) if self._only_some() else "it hung up after these") from None
+                    raise self._refused(f"then it hung up: {error}") from None
                 continue
             if further:
                 raise self._refused(f"it wants more than a key: {', '.join(further)}")
             return
-        raise self._refused("")
+        if not self._lets_anybody_in(transport):
+            raise self._refused("")
 
-    def _only_some(self) -> bool:
-        return len(self._offered) < 2
+    def _lets_anybody_in(self, transport: paramiko.Transport) -> bool:
+        """Some hosts know us otherwise, by our VPN for example, and want no key."""
+        try:
+            return not transport.auth_none(self._settings.user)
+        except (paramiko.SSHException, EOFError):
+            return False
 
     def _refused(self, why: str) -> ProvisionError:
         target = self._settings.target

@@ -70,11 +70,10 @@ class Dialer:
         try:
             return self._handshake(settings, where, proxy.socket, proxy.close)
         except ProvisionError as error:
-            said = proxy.complaints()
-            if said:
-                error.message = f"{error.message}; its ProxyCommand said: {said.splitlines()[-1]}"
+            said = proxy.complaints().splitlines()[-1:]
             proxy.close()
-            raise
+            message = "; its ProxyCommand said: ".join([error.message, *said])
+            raise ProvisionError(message, error.hint, error.code) from error
         except BaseException:
             proxy.close()
             raise

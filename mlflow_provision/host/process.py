@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -97,15 +98,14 @@ class Process:
 
     def close(self) -> None:
         self._input.put(None)
-        self._streams.close()
+        with contextlib.suppress(OSError, EOFError):  # the connection may have died just now
+            self._streams.close()
 
     def _write(self) -> None:
-        try:
+        with contextlib.suppress(Exception):  # it no longer reads: how it ended says why
             for data in iter(self._next_input, None):
                 self._streams.write(data)
             self._streams.end_input()
-        except (OSError, EOFError):
-            pass  # it no longer reads: how it ended says why
 
     def _next_input(self) -> bytes | None:
         try:

@@ -30,7 +30,7 @@ PYTHON_FLAGS = "-BEsSu"
 
 # One argument for every login shell, csh and fish included: no single quote, backslash, exclamation mark or line break.
 # Any Python from 2.7 on can parse it, so that an old one says what is wrong instead of "invalid syntax".
-# It reads with the buffer of sys.stdin: nothing is sent after the request, so nothing can be read ahead.
+# It reads with the buffer of sys.stdin: what follows the request are signs of life, and one may be swallowed.
 BOOTSTRAP = "; ".join(
     (
         "import sys",

@@ -229,6 +229,23 @@ def test_a_key_that_is_refused(machine: Machine, server: Sshd) -> None:
     assert "ssh -v stranger" in error.hint
 
 
+def test_a_host_that_takes_passwords_only(folder: Path, machine: Machine) -> None:
+    with Sshd(folder / "passwords", options="PubkeyAuthentication no\nMatch all\nPasswordAuthentication yes") as server:
+        machine.entry("passwords", server)
+        machine.knows(server.known)
+        assert "it takes no keys, only password" in failure(host("passwords")).message
+
+
+def test_a_host_that_hangs_up_after_too_many_keys(folder: Path, machine: Machine) -> None:
+    with Sshd(folder / "hasty", options="MaxAuthTries 2") as server:
+        keys = [f"IdentityFile {make_key(machine.folder / f'key{number}')}" for number in range(4)]
+        machine.entry("hasty", server, *keys)
+        machine.knows(server.known)
+        error = failure(host("hasty"))
+        assert "then it hung up" in error.message
+        assert "key0" in error.message
+
+
 def test_no_key_at_all(machine: Machine, server: Sshd) -> None:
     machine.entry("keyless", server, key=machine.folder / "nothing")
     error = failure(host("keyless"))
