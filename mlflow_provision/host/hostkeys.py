@@ -55,7 +55,7 @@ class HostKeys:
     def _ask_about(self, kind: str, blob: bytes) -> None:
         if self._settings.refuse_unknown:
             raise self._fatal(
-                f"{self._settings.address} is unknown, and ~/.ssh/config says StrictHostKeyChecking yes",
+                f"the host {self._settings.address} is unknown, and ~/.ssh/config says StrictHostKeyChecking yes",
                 f"add its key to {self._settings.known_hosts[0] if self._settings.known_hosts else 'known_hosts'}",
             )
         if self._accept_new:
@@ -63,7 +63,7 @@ class HostKeys:
         shown = f"{_friendly(kind)} key {fingerprint(blob)}"
         if self._ask.confirm_host_key is None:
             raise self._fatal(
-                f"{self._settings.address} is unknown (it shows the {shown}), and there is no terminal to ask about it",
+                f"the host {self._settings.address} is unknown: it shows the {shown}, and there is no terminal to ask",
                 f"connect once with `ssh {self._settings.target}` and compare the fingerprint, "
                 "or give --accept-new-host-key",
             )

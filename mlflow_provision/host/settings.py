@@ -50,7 +50,7 @@ class Settings:
     @property
     def address(self) -> str:
         """For messages."""
-        return self.hostname if self.port == 22 else f"{self.hostname} port {self.port}"
+        return f"{self.hostname} port {self.port}"
 
     @property
     def name_in_known_hosts(self) -> str:
