@@ -118,8 +118,8 @@ class Layout:
 
     @property
     def lock(self) -> PurePosixPath:
-        """One for the whole host and scope: deployments share releases."""
-        return PurePosixPath("/run/lock/mlflow-provision.lock") if self.system else self.root / ".lock"
+        """One for the whole host: deployments share releases. Not in /run/lock, where anybody could hold it for ever."""
+        return PurePosixPath("/run/mlflow-provision.lock") if self.system else self.root / ".lock"
 
     @property
     def cache(self) -> PurePosixPath | None:
