@@ -118,7 +118,7 @@ class Layout:
 
     @property
     def lock(self) -> PurePosixPath:
-        """One for the whole host: deployments share releases. Not in /run/lock, where anybody could hold it for ever."""
+        """One for the whole host: deployments share releases. Not in /run/lock, where anybody could hold it."""
         return PurePosixPath("/run/mlflow-provision.lock") if self.system else self.root / ".lock"
 
     @property
