@@ -16,6 +16,7 @@ from mlflow_provision.agent.resources.base import Change, Context
 _PROPERTIES = (
     "LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,MainPID,NRestarts,ActiveEnterTimestampMonotonic"
 )
+_ATTEMPT = 60.0  # seconds; who is not healthy by then does not crash, but hangs
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,14 @@ class SystemdService:
 
     def start(self, stopping: Callable[[], bool]) -> dict[str, Any]:
         """Start unless it runs; returns the status once healthy."""
-        if self._show()["LoadState"] != "loaded":
+        state = self._show()
+        if state["LoadState"] != "loaded":
             raise _not_set_up(self.unit)
-        if self._show()["ActiveState"] != "active" or running.health(self.url):
+        active = state["ActiveState"] == "active"
+        if not active or running.health(self.url):
+            if not (active and _young(state) and not self._keeps_dying(state)):
+                # What systemd has begun by itself after a crash would pass for ours, and so would its crash.
+                self.stop(stopping)
             self._start(stopping)
         return self.status()
 
@@ -90,7 +96,7 @@ class SystemdService:
         problem = running.health(self.url) if active else ""
         if state["LoadState"] != "loaded":
             problem = "not set up on this host"
-        elif state["ActiveState"] in ("failed", "activating"):
+        elif state["ActiveState"] in ("failed", "activating") or (problem and self._keeps_dying(state)):
             problem = self._last_words()
         since = int(state["ActiveEnterTimestampMonotonic"] or 0) / 1e6
         return {
@@ -134,6 +140,10 @@ class SystemdService:
         )
         return self._last_words() if crashed else ""
 
+    def _keeps_dying(self, state: dict[str, str]) -> bool:
+        """Is what runs just now only the next attempt?"""
+        return (_young(state) and int(state["NRestarts"] or 0) > 0) or self._respawning()
+
     def _respawning(self) -> bool:
         """With several workers uvicorn replaces a dead one for ever, and the unit looks active all the while."""
         return sum("Child process" in line and "died" in line for line in self._journal()) >= 2
@@ -151,6 +161,10 @@ class SystemdService:
         text = command.capture(["systemctl", "show", self.unit, "--property=" + _PROPERTIES])
         state = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
         return {name: state.get(name, "") for name in _PROPERTIES.split(",")}
+
+
+def _young(state: dict[str, str]) -> bool:
+    return time.monotonic() - int(state["ActiveEnterTimestampMonotonic"] or 0) / 1e6 < _ATTEMPT
 
 
 def _not_set_up(unit: str) -> AgentError:
