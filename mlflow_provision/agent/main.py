@@ -1,8 +1,10 @@
-"""Entry of the agent: one request in, events out, then the end. It is no daemon."""
+"""Entry of the agent: requests in, events out, and the end when nobody listens any more. It is no daemon."""
 
 from __future__ import annotations
 
+import json
 import os
+import queue
 import select
 import signal
 import sys
@@ -15,24 +17,36 @@ from mlflow_provision.agent.protocol import AgentError, Done, Event, encode
 SILENCE = 60.0  # seconds; the operator's side sends a byte every ten
 
 _stop = threading.Event()
+_requests: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
 
 
 def main(request: dict[str, Any]) -> int:
-    """Serve one request. stdin stays open as long as somebody wants the answer; its end or silence asks us to stop."""
-    started = time.monotonic()
+    """Serve one request after the other, until one fails or nobody is there any more.
+
+    stdin brings further requests, a line of JSON each, and stays open as long as somebody wants the answers: its end,
+    or silence, asks us to stop.
+    """
     for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda signum, frame: _stop.set())
-    threading.Thread(target=_watch_stdin, daemon=True).start()
+    threading.Thread(target=_listen, daemon=True).start()
+    wanted: dict[str, Any] | None = request
+    while wanted is not None:
+        if not _answered(wanted):
+            return 1
+        wanted = _requests.get()
+    return 0
+
+
+def _answered(request: dict[str, Any]) -> bool:
+    started = time.monotonic()
     try:
         data = _serve(request["verb"], request.get("data", {}), request.get("operator", "somebody"))
         _emit(Done(data, None, time.monotonic() - started))
-        code = 0
     except AgentError as error:
         failure = {"message": error.message, "hint": error.hint, "kind": error.kind}
         _emit(Done({}, failure, time.monotonic() - started))
-        code = 1
-    sys.stdout.flush()
-    return code
+        return False
+    return True
 
 
 def _serve(verb: str, data: dict[str, Any], operator: str) -> dict[str, Any]:
@@ -89,13 +103,20 @@ def _control(verb: str, data: dict[str, Any]) -> dict[str, Any]:
     return actions[verb](_stop.is_set)
 
 
-def _watch_stdin() -> None:
-    """Until its end, or until the signs of life have stopped: a cut link tells nobody that it is cut."""
+def _listen() -> None:
+    """Until the end of stdin, or until the signs of life have stopped: a cut link tells nobody that it is cut."""
+    rest = b""
     try:
-        while select.select([0], [], [], SILENCE)[0] and os.read(0, 4096):
-            pass
+        while select.select([0], [], [], SILENCE)[0]:
+            data = os.read(0, 65536)
+            if not data:
+                break
+            *lines, rest = (rest + data).split(b"\n")
+            for line in filter(None, lines):  # an empty one is a sign of life
+                _requests.put(json.loads(line))
     finally:
         _stop.set()
+        _requests.put(None)
 
 
 def _emit(event: Event) -> None:

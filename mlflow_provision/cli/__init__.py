@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import click
 
 from mlflow_provision import __version__
@@ -21,4 +23,6 @@ def cli() -> None:
 
 def main() -> None:
     """What the `mlflow-provision` command runs."""
+    # Importing makes many objects and no garbage: looking for some costs a tenth of the time to connect.
+    gc.disable()
     cli(prog_name="mlflow-provision")

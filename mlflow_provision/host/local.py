@@ -13,9 +13,9 @@ from typing import IO, Any, cast
 from mlflow_provision.agent.protocol import Event
 from mlflow_provision.host import refusals
 from mlflow_provision.host.ask import NOBODY, Ask
-from mlflow_provision.host.exchange import exchange
+from mlflow_provision.host.exchange import Conversation
 from mlflow_provision.host.process import Process, Streams
-from mlflow_provision.host.program import AGENT, BOOTSTRAP, PYTHON_FLAGS, payload
+from mlflow_provision.host.program import AGENT, BOOTSTRAP, PYTHON_FLAGS
 from mlflow_provision.host.sudo import WITH_PASSWORD, WITHOUT_PASSWORD, Sudo
 from mlflow_provision.host.where import Where
 
@@ -36,23 +36,19 @@ class LocalHost:
         self._where = Where(user=getpass.getuser())
         self._sudo = Sudo(self._where, ask)
         self._through_sudo = scope == "system" and os.geteuid() != 0
-        self._agent = agent
-        self._process: Process | None = None
+        self._conversation = Conversation(self._start, self._where, self._sudo, agent)
 
     def request(self, verb: str, data: dict[str, Any]) -> Iterator[Event]:
-        return exchange(self._start, payload(verb, data, self._agent), self._where, self._sudo)
+        return self._conversation.request(verb, data)
 
     def interrupt(self) -> None:
-        if self._process:
-            self._process.interrupt()
+        self._conversation.interrupt()
 
     def close(self) -> None:
-        if self._process:
-            self._process.close()
+        self._conversation.close()
 
     def _start(self, with_password: bool) -> Process:
-        self._process = _spawn(self._command(with_password), self._where)
-        return self._process
+        return _spawn(self._command(with_password), self._where)
 
     def _command(self, with_password: bool) -> list[str]:
         bootstrap = [PYTHON_FLAGS, "-c", BOOTSTRAP]

@@ -77,9 +77,17 @@ def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
 
 def payload(verb: str, data: dict[str, Any], package: Path = AGENT) -> bytes:
     """All that the bootstrap reads from its stdin."""
-    program = pack(package)
-    request = json.dumps({"verb": verb, "data": data, "operator": operator()}).encode()
+    program, request = pack(package), _request(verb, data)
     return f"{PREAMBLE} {len(program)} {len(request)}\n".encode() + program + request
+
+
+def again(verb: str, data: dict[str, Any]) -> bytes:
+    """A further request to an agent that has answered one: a line of JSON."""
+    return _request(verb, data) + b"\n"
+
+
+def _request(verb: str, data: dict[str, Any]) -> bytes:
+    return json.dumps({"verb": verb, "data": data, "operator": operator()}).encode()
 
 
 def operator() -> str:

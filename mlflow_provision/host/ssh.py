@@ -1,4 +1,4 @@
-"""A host reached over SSH: one connection, one channel a request."""
+"""A host reached over SSH: one connection, one channel, one agent for all requests."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 from mlflow_provision.agent.protocol import Event
 from mlflow_provision.host import refusals
 from mlflow_provision.host.ask import NOBODY, Ask
-from mlflow_provision.host.exchange import exchange
+from mlflow_provision.host.exchange import Conversation
 from mlflow_provision.host.link import Dialer, Link
 from mlflow_provision.host.process import Process, Streams
-from mlflow_provision.host.program import AGENT, BOOTSTRAP, PYTHON_FLAGS, payload
+from mlflow_provision.host.program import AGENT, BOOTSTRAP, PYTHON_FLAGS
 from mlflow_provision.host.settings import read_settings
 from mlflow_provision.host.sudo import WITH_PASSWORD, WITHOUT_PASSWORD, Sudo
 from mlflow_provision.host.where import Where
@@ -38,9 +38,8 @@ class SshHost:
         self._where = Where(target, ssh, self._settings.user)
         self._dialer = Dialer(ask, accept_new_host_key)
         self._sudo = Sudo(self._where, ask)
-        self._agent = agent
+        self._conversation = Conversation(self._start, self._where, self._sudo, agent)
         self._link: Link | None = None
-        self._process: Process | None = None
 
     def open(self) -> Link:
         """Connect, if we are not connected."""
@@ -51,22 +50,20 @@ class SshHost:
         return self._link
 
     def request(self, verb: str, data: dict[str, Any]) -> Iterator[Event]:
-        link = self.open()
-
-        def start(with_password: bool) -> Process:
-            self._process = Process(_run(link.transport, remote_command(with_password), self._where))
-            return self._process
-
-        return exchange(start, payload(verb, data, self._agent), self._where, self._sudo)
+        self.open()
+        return self._conversation.request(verb, data)
 
     def interrupt(self) -> None:
-        if self._process:
-            self._process.interrupt()
+        self._conversation.interrupt()
 
     def close(self) -> None:
+        self._conversation.close()
         if self._link:
             self._link.close()
-        self._link = self._process = None
+        self._link = None
+
+    def _start(self, with_password: bool) -> Process:
+        return Process(_run(self.open().transport, remote_command(with_password), self._where))
 
 
 def remote_command(with_password: bool = False) -> str:
