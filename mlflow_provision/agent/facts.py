@@ -118,7 +118,7 @@ def _port_owner(port: int, listening: list[sockets.Listener], unit: str, base: P
     ours = bool(unit) and owner_unit == unit
     if not unit:
         try:
-            ours = os.getpgid(pid) == process_group.leader(str(base / "server.pid"))
+            ours = os.getpgid(pid) == process_group.group(str(base / "server.pid"))
         except OSError:
             ours = False
     name = Path(f"/proc/{pid}/comm").read_text().strip()

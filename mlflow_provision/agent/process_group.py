@@ -12,17 +12,23 @@ _STOP_SECONDS = 20.0  # MLflow needs 1-4 s, with job runners 8-9 s
 
 
 def remember(pid_file: str, pid: int) -> None:
-    """Write the pid and the moment it started."""
-    Path(pid_file).write_text(f"{pid} {_started(pid)}\n")
+    """Write the pid and the moment it started, which is counted from the boot."""
+    Path(pid_file).write_text(f"{pid} {_started(pid)} {_boot()}\n")
 
 
 def leader(pid_file: str) -> int:
     """The pid in the file if that very process still lives, else 0."""
-    try:
-        pid, started = Path(pid_file).read_text().split()
-    except (OSError, ValueError):
-        return 0
-    return int(pid) if _started(int(pid)) == started else 0
+    pid, started, _ = _remembered(pid_file)
+    return pid if pid and _started(pid) == started else 0
+
+
+def group(pid_file: str) -> int:
+    """The pid in the file if any process of its group still lives, else 0: workers outlive a leader that was killed."""
+    pid, started, boot = _remembered(pid_file)
+    if not pid or _started(pid) == started:
+        return pid
+    # As long as there is a group, its number is given to no new process.
+    return pid if boot == _boot() and not _started(pid) and members(pid) else 0
 
 
 def members(pid: int) -> list[int]:
@@ -38,7 +44,7 @@ def members(pid: int) -> list[int]:
 
 def end(pid_file: str) -> None:
     """End the whole group, gently and then for good, and forget it."""
-    pid = leader(pid_file)
+    pid = group(pid_file)
     if pid:
         for number, seconds in ((signal.SIGTERM, _STOP_SECONDS), (signal.SIGKILL, 5.0)):
             with contextlib.suppress(ProcessLookupError):
@@ -65,6 +71,18 @@ def _stat(pid: int) -> list[str]:
     except (OSError, IndexError):
         return []
     return [] if fields[0] in "ZX" else fields
+
+
+def _remembered(pid_file: str) -> tuple[int, str, str]:
+    try:
+        pid, started, boot = Path(pid_file).read_text().split()
+        return int(pid), started, boot
+    except (OSError, ValueError):
+        return 0, "", ""
+
+
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def _started(pid: int) -> str:

@@ -98,7 +98,7 @@ class ProcessAbsent:
         return "background process"
 
     def check(self, context: Context) -> Change | None:
-        return Change("stop") if process_group.leader(self.pid_file) else None
+        return Change("stop") if process_group.group(self.pid_file) else None
 
     def apply(self, context: Context) -> None:
         process_group.end(self.pid_file)

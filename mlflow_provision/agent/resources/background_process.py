@@ -51,6 +51,7 @@ class BackgroundProcess:
     def start(self, stopping: Callable[[], bool]) -> dict[str, Any]:
         """Start unless it runs; returns the status once healthy."""
         if self._pid() == 0:
+            process_group.end(self.pid_file)  # workers that a killed server left behind still hold the port
             self._spawn()
             self._wait(stopping)
         elif running.health(self.url):

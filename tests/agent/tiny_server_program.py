@@ -1,0 +1,39 @@
+"""What `TinyServer` runs: `tiny_server_program.py PORT FOLDER`. Its child's child does not listen to SIGTERM."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(503 if (Path(sys.argv[2]) / "sick").exists() else 200)
+        self.end_headers()
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Nobody asked."""
+
+
+def _descend(generations: int) -> None:
+    """A process with as many generations below it; the last one says its pid and is hard to end."""
+    if generations:
+        subprocess.Popen([sys.executable, __file__, str(generations - 1), sys.argv[2], "descendant"])
+    else:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        (Path(sys.argv[2]) / "grandchild.new").write_text(str(os.getpid()))
+        (Path(sys.argv[2]) / "grandchild.new").rename(Path(sys.argv[2]) / "grandchild")
+    time.sleep(600)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 3:
+        _descend(int(sys.argv[1]))
+    subprocess.Popen([sys.executable, __file__, "1", sys.argv[2], "descendant"])
+    print("serving", flush=True)
+    http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), _Handler).serve_forever()
