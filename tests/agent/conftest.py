@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.agent.fake_programs import FakePrograms
+from tests.agent.health_page import HealthPage
 from tests.agent.package_index import PackageIndex
 
 
@@ -31,3 +32,10 @@ def open_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         yield Path(name)
+
+
+@pytest.fixture
+def page() -> Iterator[HealthPage]:
+    """The health page of a server."""
+    with HealthPage() as health_page:
+        yield health_page
