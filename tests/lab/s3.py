@@ -61,7 +61,8 @@ class RcloneS3:
         return _boto3_client("s3", self.endpoint, keys or self.keys)
 
     def create_bucket(self, name: str) -> None:
-        (self.folder / name).mkdir()
+        """Through the server: it remembers for minutes which folders there are."""
+        self.client().create_bucket(Bucket=name)
 
 
 @dataclass
