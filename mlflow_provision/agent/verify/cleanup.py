@@ -75,8 +75,14 @@ def _remove(client: Client, experiment_id: str, stored: bool) -> None:
 def _delete_artifacts(client: Client, folder: str) -> None:
     """Remove a run's folder, and the experiment's above it once that is empty."""
     _ok(client.call("DELETE", f"{ARTIFACTS}/{quote(folder)}", timeout=_STORE_TIMEOUT))
-    parent = folder.rpartition("/")[0]
-    if parent and not content(client.call("GET", ARTIFACTS, query={"path": parent})).get("files"):
+    parent, _, name = folder.rpartition("/")
+    if not parent:
+        return
+    rest = content(client.call("GET", ARTIFACTS, query={"path": parent})).get("files") or []
+    # MLflow does not read S3's answer to a deletion, in which every object may have been denied.
+    if name in [entry["path"].rpartition("/")[2] for entry in rest]:
+        raise Failed(f"the artifact store still has {folder}, though the server says that it is deleted: is it denied?")
+    if not rest:
         _ok(client.call("DELETE", f"{ARTIFACTS}/{quote(parent)}", timeout=_STORE_TIMEOUT))
 
 
