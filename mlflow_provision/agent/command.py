@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import selectors
+import signal
 import subprocess
 from pathlib import Path
 from typing import Callable
 
 from mlflow_provision.agent.protocol import AgentError
 
+PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 # sudo resets the environment; fixed here too, so that nothing depends on how we were started.
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -52,8 +54,12 @@ def run(
 ) -> list[str]:
     """Run a program to its end and return its lines (stdout and stderr together).
 
-    It is ended when the operator asks to stop. Raises CommandFailed, or AgentError of kind "interrupted".
+    It is ended when the operator asks to stop, and dies with us: a repeated run must not meet it at work. Raises
+    CommandFailed, or AgentError of kind "interrupted".
     """
+    import ctypes
+
+    prctl = ctypes.CDLL(None).prctl
     process = subprocess.Popen(
         argv,
         env={"PATH": SYSTEM_PATH, "LC_ALL": "C.UTF-8", **(env or {})},
@@ -61,6 +67,7 @@ def run(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
+        preexec_fn=lambda: prctl(PR_SET_PDEATHSIG, signal.SIGKILL),
     )
     assert process.stdin is not None and process.stdout is not None  # noqa: S101 - both are pipes
     try:

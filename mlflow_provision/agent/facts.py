@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_provision.agent import process_group, sockets
-from mlflow_provision.agent.names import MARKER, SIGNATURE
+from mlflow_provision.agent.names import BESIDE, MARKER, SIGNATURE
 from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.resources.record import load
 from mlflow_provision.agent.resources.release import STAMP
@@ -94,7 +94,9 @@ def _root_state(root: Path) -> str:
         return "foreign"
     if (root / MARKER).exists():
         return "ours"
-    return "foreign" if any(root.iterdir()) else "empty"
+    # A run killed before it wrote the marker leaves these.
+    ours = (".lock", f".{MARKER}{BESIDE}")
+    return "foreign" if any(entry.name not in ours for entry in root.iterdir()) else "empty"
 
 
 def _unit_state(unit: str) -> str:

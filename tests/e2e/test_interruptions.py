@@ -84,12 +84,15 @@ def _killed_after_first_change(host: LabHost, operator: Operator) -> bool:
     setup = operator.start("setup", on(host), "--yes")
     assert setup.stdout is not None
     killed = False
+    said = []
     for line in setup.stdout:
+        said.append(line)
         if line.startswith("changed ") and not killed:
             host.run(["pkill", "-9", "-f", AGENT], check=False)
             killed = True
-    setup.communicate(timeout=120)
+    _, err = setup.communicate(timeout=120)
     _until_no_agent(host)
+    assert killed or setup.returncode == 0, "".join(said) + err
     return killed
 
 

@@ -36,14 +36,29 @@ if request["user"] and os.geteuid() == 0:
     os.initgroups(request["user"], account.pw_gid)
     os.setgid(account.pw_gid)
     os.setuid(account.pw_uid)
+    # The kernel forgets that we die with our parent when we become somebody else.
+    import ctypes
+    ctypes.CDLL(None).prctl(1, 9)
+    if os.getppid() == 1:
+        sys.exit("the agent is gone")
 os.umask(0o077)
 os.chdir(os.path.dirname(request["database"]))
+# Half a schema cannot be migrated any further: a new database gets its name when it is complete.
+final = request["database"]
+database = final if os.path.exists(final) else final + ".new"
+if database != final:
+    for leftover in (database, database + "-journal"):
+        if os.path.exists(leftover):
+            os.unlink(leftover)
 store = SqlAlchemyStore()
-store.init_db("sqlite:///" + request["database"])
+store.init_db("sqlite:///" + database)
 if store.has_user(request["username"]):
     store.update_user(request["username"], password=request["password"], is_admin=True)
 else:
     store.create_user(request["username"], request["password"], is_admin=True)
+store.engine.dispose()
+if database != final:
+    os.replace(database, final)
 """
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlflow_provision.agent import diff
+from mlflow_provision.agent.names import BESIDE
 from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.resources import ownership
 from mlflow_provision.agent.resources.base import Change, Context
@@ -56,7 +57,7 @@ def read(path: str) -> str | None:
 def replace(path: str, content: str, mode: int, owner: str = "", group: str = "") -> None:
     """Write beside, sync, rename: at no moment is there half a file, or one that others can read for a moment."""
     target = Path(path)
-    beside = target.with_name(f".{target.name}.mlflow-provision-new")
+    beside = target.with_name(f".{target.name}{BESIDE}")
     beside.unlink(missing_ok=True)
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as handle:

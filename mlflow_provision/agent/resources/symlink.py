@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlflow_provision.agent.names import BESIDE
 from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.resources.base import Change, Context
 
@@ -34,7 +35,7 @@ class Symlink:
 
     def apply(self, context: Context) -> None:
         link = Path(self.path)
-        beside = link.with_name(f".{link.name}.mlflow-provision-new")
+        beside = link.with_name(f".{link.name}{BESIDE}")
         beside.unlink(missing_ok=True)
         beside.symlink_to(self.target)
         os.replace(beside, link)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow_provision.agent import command
+from mlflow_provision.agent.names import BESIDE
 from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.resources.base import Change, Context
 
@@ -44,7 +45,7 @@ class Uv:
             binary = archive.read(member)
         target = Path(self.path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        beside = target.with_name(".uv.mlflow-provision-new")
+        beside = target.with_name(f".uv{BESIDE}")
         beside.write_bytes(binary)
         beside.chmod(0o755)
         os.replace(beside, target)
