@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,28 @@ class Operator:
         if code is not None:
             assert process.returncode == code, f"{arguments} ended with {process.returncode}:\n{out}\n{err}"
         return subprocess.CompletedProcess(list(arguments), process.returncode, out, err)
+
+    def typed(self, *arguments: str, answers: Mapping[str, str], code: int = 0) -> str:
+        """Run a command on a terminal and answer its questions (a pattern: what is typed unseen). What it showed."""
+        import pexpect
+
+        child = pexpect.spawn(
+            sys.executable,
+            ["-m", "mlflow_provision", *arguments],
+            env={**self.environment, "TERM": "xterm-256color"},
+            cwd=str(self.home),
+            dimensions=(50, 120),
+            encoding="utf-8",
+            timeout=300,
+        )
+        while (asked := child.expect([*answers, pexpect.EOF])) < len(answers):
+            self.shown += [child.before, child.after]
+            child.waitnoecho(timeout=5)
+            child.sendline(list(answers.values())[asked])
+        child.close()
+        self.shown.append(child.before)
+        assert child.exitstatus == code, f"{arguments} ended with {child.exitstatus}:\n{child.before}"
+        return str(child.before)
 
     def refused(self, *arguments: str, code: int = 1) -> str:
         """Run a command that must fail, and fail well: one error, the next command, no traceback. What it said."""
