@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.agent.fake_programs import FakePrograms
+from tests.agent.fake_systemd import FakeSystemd
 from tests.agent.health_page import HealthPage
 from tests.agent.package_index import PackageIndex
 
@@ -39,3 +40,9 @@ def page() -> Iterator[HealthPage]:
     """The health page of a server."""
     with HealthPage() as health_page:
         yield health_page
+
+
+@pytest.fixture
+def systemd(tmp_path: Path, programs: FakePrograms, page: HealthPage) -> FakeSystemd:
+    """A systemd whose only unit runs well."""
+    return FakeSystemd(tmp_path / "systemd", programs, page)

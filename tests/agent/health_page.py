@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import http.server
 import threading
+from collections.abc import Callable
 from types import TracebackType
 
 
 class HealthPage:
-    """Listens while it is `up`; answers with `status`."""
+    """Listens while it is `up`; answers with `status`, or with what `answer` says at that moment."""
 
     def __init__(self) -> None:
         self.status = 200
+        self.answer: Callable[[], int] = lambda: self.status
         self.asked: list[str] = []
         self._server = self._serve(0)
         self.port = int(self._server.server_address[1])
@@ -33,7 +35,7 @@ class HealthPage:
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 page.asked.append(f"{self.path} {self.headers['Host']}")
-                self.send_response(page.status)
+                self.send_response(page.answer())
                 self.end_headers()
 
             def log_message(self, format: str, *arguments: object) -> None:

@@ -38,6 +38,10 @@ class SystemdService:
         return self.unit
 
     def check(self, context: Context) -> Change | None:
+        wanted = self._wanted(context)
+        return Change(", ".join(wanted)) if wanted else None
+
+    def _wanted(self, context: Context) -> list[str]:
         state = self._show()
         wanted = []
         if state["UnitFileState"] != "enabled":
@@ -54,13 +58,15 @@ class SystemdService:
                 wanted.append(f"restart ({unhealthy})")
         if not wanted and state["NeedDaemonReload"] == "yes":
             wanted.append("reload the unit file")
-        return Change(", ".join(wanted)) if wanted else None
+        return wanted
 
     def apply(self, context: Context) -> None:
+        wanted = self._wanted(context)
         command.run(["systemctl", "daemon-reload"])
         command.run(["systemctl", "enable", "--quiet", self.unit])
-        command.run(["systemctl", "stop", self.unit])
-        self._start(context.stopping)
+        if any(action.startswith(("start", "restart")) for action in wanted):
+            command.run(["systemctl", "stop", self.unit])
+            self._start(context.stopping)
 
     def start(self, stopping: Callable[[], bool]) -> dict[str, Any]:
         """Start unless it runs; returns the status once healthy."""
