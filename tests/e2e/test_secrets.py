@@ -185,7 +185,7 @@ def test_no_secret_in_a_file_that_others_can_read(story: Story) -> None:
 def test_secrets_are_on_the_host_only_where_they_are_needed(story: Story) -> None:
     own = ("MLFLOW_FLASK_SERVER_SECRET_KEY", "MLFLOW_CRYPTO_KEK_PASSPHRASE")
     where = {name: _files_with(story, "root", [secret]) for name, secret in story.secrets.items() if name not in own}
-    expected = {name: [] for name in where}
+    expected: dict[str, list[str]] = {name: [] for name in where}
     expected["key id"] = expected["secret key"] = [f"{BASE}/etc/aws/credentials"]
     assert where == expected
 

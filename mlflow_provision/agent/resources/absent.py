@@ -124,9 +124,9 @@ class SharedAbsent:
     def apply(self, context: Context) -> None:
         for path in self._unused():
             remove(path)
-        root = Path(self.root)
-        if root.is_dir() and not any(root.iterdir()):
-            root.rmdir()
+        for folder in [Path(self.root), *([Path(self.cache).parent] if self.cache else [])]:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
 
     def _unused(self) -> list[Path]:
         root = Path(self.root)
@@ -137,9 +137,9 @@ class SharedAbsent:
             releases = root / "releases"
             return [release for release in releases.iterdir() if release.name not in used] if releases.is_dir() else []
         shared = [root / name for name in ("bin", "python", "releases", ".lock")]
-        if not [entry for entry in root.iterdir() if entry.is_dir() and entry not in shared]:
-            shared.append(root / MARKER)
+        last = [] if [entry for entry in root.iterdir() if entry.is_dir() and entry not in shared] else [root / MARKER]
         # A cache that somebody mounted there is theirs.
         if self.cache and not os.path.ismount(self.cache):
             shared.append(Path(self.cache))
+        shared += last  # what a destroy that was killed begins with again
         return [path for path in shared if os.path.lexists(path)]
