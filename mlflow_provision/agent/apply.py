@@ -18,9 +18,8 @@ def plan(resources: Sequence[Resource], emit: Emit) -> int:
         started = time.monotonic()
         try:
             change = resource.check(context)
-        except AgentError as error:
-            emit(Result(resource.id, resource.title, FAILED, time.monotonic() - started, error.message))
-            raise
+        except (AgentError, OSError) as error:
+            raise _failed(resource, error, started, emit) from None
         if change:
             context.changed.add(resource.id)
         verdict, summary, diff = (CHANGED, change.summary, change.diff) if change else (OK, "", "")
@@ -42,13 +41,8 @@ def apply(resources: Sequence[Resource], emit: Emit, stopping: Callable[[], bool
             if change:
                 resource.apply(context)
                 context.changed.add(resource.id)
-        except AgentError as error:
-            emit(Result(resource.id, resource.title, FAILED, time.monotonic() - started, error.message))
-            raise
-        except OSError as error:
-            reason = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
-            emit(Result(resource.id, resource.title, FAILED, time.monotonic() - started, reason))
-            raise AgentError(f"{resource.title}: {reason}") from None
+        except (AgentError, OSError) as error:
+            raise _failed(resource, error, started, emit) from None
         verdict, summary = (CHANGED, change.summary) if change else (OK, "")
         emit(
             Result(
@@ -56,6 +50,17 @@ def apply(resources: Sequence[Resource], emit: Emit, stopping: Callable[[], bool
             )
         )
     return len(context.changed)
+
+
+def _failed(resource: Resource, error: AgentError | OSError, started: float, emit: Emit) -> AgentError:
+    """Emit that a step failed, and return why in words for people."""
+    if isinstance(error, AgentError):
+        summary, failure = error.message, error
+    else:
+        summary = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
+        failure = AgentError(f"{resource.title}: {summary}")
+    emit(Result(resource.id, resource.title, FAILED, time.monotonic() - started, summary))
+    return failure
 
 
 def _output(step: str, emit: Emit) -> Callable[[str], None]:
