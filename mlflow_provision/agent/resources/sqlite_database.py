@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,9 @@ class SqliteDatabase:
         as_user(self.owner, self._set_write_ahead)
 
     def _set_write_ahead(self) -> None:
+        # Before anything is in it: SQLite itself makes files that all may read.
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        Path(self.path).chmod(0o600)
         try:
             with contextlib.closing(sqlite3.connect(self.path, timeout=20)) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")
@@ -50,4 +54,3 @@ class SqliteDatabase:
         except sqlite3.Error as error:
             hint = "if something writes to it without a pause, stop that first: mlflow-provision stop NAME"
             raise AgentError(f"{self.path}: {error}", hint) from None
-        Path(self.path).chmod(0o600)
