@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 import os
 import shlex
@@ -15,7 +17,7 @@ import pytest
 from mlflow_provision.agent import process_group
 from mlflow_provision.agent.apply import apply
 from mlflow_provision.agent.protocol import Event, Result
-from mlflow_provision.agent.resources import Resource, generated_secrets
+from mlflow_provision.agent.resources import Resource
 from mlflow_provision.agent.resources.admin_user import AdminUser
 from mlflow_provision.agent.resources.directory import Directory
 from mlflow_provision.agent.resources.file import File
@@ -57,7 +59,7 @@ def never() -> bool:
 @pytest.fixture
 def resources(tmp_path: Path, package_index: PackageIndex, monkeypatch: pytest.MonkeyPatch) -> list[Resource]:
     """A small deployment with a resource of every kind that needs neither root nor systemd."""
-    monkeypatch.setattr(generated_secrets.secrets, "token_urlsafe", lambda size: "generated" * 5)
+    monkeypatch.setattr("secrets.token_urlsafe", lambda size: "generated" * 5)
     python = tmp_path / "python"
     python.write_text(MAKE_ADMIN.format(python=sys.executable, hash=pbkdf2("a password")))
     python.chmod(0o755)
@@ -164,15 +166,17 @@ def run_and_die(resources: list[Resource], moment: int) -> int:
 def test_killed_around_the_start_of_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process_group, "_STOP_SECONDS", 0.2)
     server = TinyServer(tmp_path / "server")
-    settings = File("server.env", str(server.settings), "PORT=2\n")
-    resources = [settings, server.resource, Record("record", str(tmp_path / "record"), {"a": 1}, "ada@laptop")]
+    before = File("server.env", str(server.settings), "PORT=1\n")
+    record = Record("record", str(tmp_path / "record"), {"a": 1}, "ada@laptop")
+    resources: list[Resource] = [dataclasses.replace(before, content="PORT=2\n"), server.resource, record]
     try:
         for last in resources:
-            server.settings.write_text("PORT=1\n")  # and the restart that follows from it is owed
+            count([before, server.resource])
             with pytest.raises(Killed):
                 apply(resources, kill_after(last.id), never)
             count(resources)
             assert count(resources) == 0, f"killed after {last.id}"
             assert server.resource.status()["healthy"] is True
+            assert hashlib.sha256(b"PORT=2\n").hexdigest() in (server.folder / "started-with").read_text()
     finally:
         process_group.end(server.resource.pid_file)
