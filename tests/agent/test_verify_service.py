@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mlflow_provision.agent import command, running, sockets
+from mlflow_provision.agent import command, process_group, running, sockets
 from mlflow_provision.agent.sockets import Listener
 from mlflow_provision.agent.verify import service
 from mlflow_provision.agent.verify.checks import Failed
@@ -140,8 +140,7 @@ def test_a_background_process_that_listens_on_more_than_its_port(tmp_path: Path)
     try:
         assert process.stdout is not None
         port, other = map(int, process.stdout.readline().split())
-        started = Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
-        (tmp_path / "pid").write_text(f"{process.pid} {started}\n")
+        process_group.remember(str(tmp_path / "pid"), process.pid)
         resource = {"kind": "BackgroundProcess", "id": "", "script": "", "url": "", "pid_file": str(tmp_path / "pid")}
         resource.update({"log": "", "started_with": "", "watched": [], "restart_on": []})  # type: ignore[dict-item]
         with pytest.raises(Failed, match=f"also listens on 127.0.0.1:{other}"):
