@@ -110,15 +110,19 @@ class BackgroundProcess:
         process_group.remember(self.pid_file, process.pid)
 
     def _wait(self, stopping: Callable[[], bool]) -> None:
+        def last_words() -> str:
+            return running.relevant(self._log_of_this_start()) or "it printed nothing"
+
         def died() -> str:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(-1, os.WNOHANG)  # a child that died stays in the process table until someone asks
-            return "" if self._pid() else (running.relevant(self._log_of_this_start()) or "it printed nothing")
+            return "" if self._pid() else last_words()
 
         try:
             running.wait_healthy(self.url, died, stopping)
         except AgentError as error:
-            raise AgentError(error.message, error.hint or f"read more: less {self.log}", error.kind) from None
+            said = f"; it said:\n{last_words()}" if error.kind == "unhealthy" else ""
+            raise AgentError(error.message + said, error.hint or f"read more: less {self.log}", error.kind) from None
 
     def _log_of_this_start(self) -> list[str]:
         lines = Path(self.log).read_text(errors="replace").splitlines()

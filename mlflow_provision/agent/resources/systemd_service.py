@@ -134,7 +134,8 @@ class SystemdService:
             running.wait_healthy(self.url, lambda: self._died(before), stopping)
         except AgentError as error:
             hint = f"read more: sudo journalctl -u {self.unit} -n 200"
-            raise AgentError(error.message, error.hint or hint, error.kind) from None
+            said = f"; it said:\n{self._last_words()}" if error.kind == "unhealthy" else ""
+            raise AgentError(error.message + said, error.hint or hint, error.kind) from None
 
     def _died(self, restarts_before: int) -> str:
         state = self._show()
