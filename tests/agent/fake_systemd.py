@@ -25,13 +25,15 @@ _SYSTEMCTL = """
 cd {folder}
 become() {{ sed -i "s/^$1=.*/$1=$2/" show; }}
 [ "$1" = --no-block ] && shift
+[ -e fail-$1 ] && exit 1
 [ -e on-$1 ] && (exec > /dev/null 2>&1; . ./on-$1)
 case "$*" in
+is-active*) grep -q ActiveState=active show && echo active || exit 3 ;;
 show*ControlGroup*) cat group ;;
 show*) cat show ;;
 daemon-reload) become NeedDaemonReload no ;;
 enable*) become UnitFileState enabled ;;
-disable*) become UnitFileState disabled; become ActiveState inactive; become SubState dead ;;
+disable*) become UnitFileState disabled ;;
 stop*) become ActiveState inactive; become SubState dead; rm -f healthy ;;
 start*) become ActiveState active; become SubState running; [ -e on-start ] || touch healthy ;;
 reset-failed*) become NRestarts 0 ;;
@@ -69,6 +71,10 @@ class FakeSystemd:
     def on(self, verb: str, body: str) -> None:
         """Run this piece of shell first at every `systemctl <verb>`; `become NAME VALUE` changes the state."""
         (self.folder / f"on-{verb}").write_text(body + "\n")
+
+    def fail(self, verb: str) -> None:
+        """Let every `systemctl <verb>` fail."""
+        (self.folder / f"fail-{verb}").touch()
 
     def log(self, *lines: str) -> None:
         (self.folder / "journal").write_text("".join(line + "\n" for line in lines))

@@ -52,12 +52,14 @@ class ServiceAbsent:
         return self.unit
 
     def check(self, context: Context) -> Change | None:
-        if os.path.lexists(self.unit_file):
+        # A unit whose file somebody removed by hand runs on.
+        if os.path.lexists(self.unit_file) or command.capture(["systemctl", "is-active", self.unit]):
             return Change("stop, disable, remove")
         return None
 
     def apply(self, context: Context) -> None:
-        command.run(["systemctl", "disable", "--now", "--quiet", self.unit])
+        command.run(["systemctl", "stop", self.unit])
+        command.capture(["systemctl", "disable", "--quiet", self.unit])
         Path(self.unit_file).unlink(missing_ok=True)
         command.run(["systemctl", "daemon-reload"])
         command.capture(["systemctl", "reset-failed", self.unit])
@@ -125,7 +127,7 @@ class SharedAbsent:
         for path in self._unused():
             remove(path)
         for folder in [Path(self.root), *([Path(self.cache).parent] if self.cache else [])]:
-            if folder.is_dir() and not any(folder.iterdir()):
+            if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
                 folder.rmdir()
 
     def _unused(self) -> list[Path]:
