@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Callable, Sequence
 
-from mlflow_provision.agent.protocol import CHANGED, FAILED, OK, AgentError, Event, Output, Result, Start
+from mlflow_provision.agent.protocol import CHANGED, FAILED, OK, AgentError, Event, Output, Result, Start, in_words
 from mlflow_provision.agent.resources import Context, Resource
 
 Emit = Callable[[Event], None]
@@ -54,13 +54,9 @@ def apply(resources: Sequence[Resource], emit: Emit, stopping: Callable[[], bool
 
 def _failed(resource: Resource, error: AgentError | OSError, started: float, emit: Emit) -> AgentError:
     """Emit that a step failed, and return why in words for people."""
-    if isinstance(error, AgentError):
-        summary, failure = error.message, error
-    else:
-        summary = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
-        failure = AgentError(f"{resource.title}: {summary}")
+    summary = error.message if isinstance(error, AgentError) else in_words(error)
     emit(Result(resource.id, resource.title, FAILED, time.monotonic() - started, summary))
-    return failure
+    return error if isinstance(error, AgentError) else AgentError(f"{resource.title}: {summary}")
 
 
 def _output(step: str, emit: Emit) -> Callable[[str], None]:

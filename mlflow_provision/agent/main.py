@@ -12,7 +12,7 @@ import threading
 import time
 from typing import Any, Callable
 
-from mlflow_provision.agent.protocol import AgentError, Done, Event, encode
+from mlflow_provision.agent.protocol import AgentError, Done, Event, encode, in_words
 
 SILENCE = 60.0  # seconds; the operator's side sends a byte every ten
 
@@ -42,8 +42,9 @@ def _answered(request: dict[str, Any]) -> bool:
     try:
         data = _serve(request["verb"], request.get("data", {}), request.get("operator", "somebody"))
         _emit(Done(data, None, time.monotonic() - started))
-    except AgentError as error:
-        failure = {"message": error.message, "hint": error.hint, "kind": error.kind}
+    except (AgentError, OSError) as error:  # a file we may not read: nothing that a traceback would tell better
+        failed = error if isinstance(error, AgentError) else AgentError(in_words(error))
+        failure = {"message": failed.message, "hint": failed.hint, "kind": failed.kind}
         _emit(Done({}, failure, time.monotonic() - started))
         return False
     return True

@@ -25,6 +25,11 @@ class AgentError(Exception):
         self.kind = kind
 
 
+def in_words(error: OSError) -> str:
+    """An error of the operating system for people: `No space left on device: /opt/mlflow/bin/uv`."""
+    return f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
+
+
 @dataclass(frozen=True)
 class Start:
     """A step begins."""

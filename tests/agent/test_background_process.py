@@ -28,8 +28,9 @@ def never() -> bool:
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TinyServer]:
-    monkeypatch.setattr(process_group, "_STOP_SECONDS", 0.3)  # the grandchild does not listen to SIGTERM
     tiny = TinyServer(tmp_path / "server")
+    (tiny.folder / "stubborn").touch()  # its grandchild does not listen to SIGTERM
+    monkeypatch.setattr(process_group, "_STOP_SECONDS", 0.3)
     yield tiny
     process_group.end(tiny.resource.pid_file)
 

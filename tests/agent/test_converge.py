@@ -163,8 +163,7 @@ def run_and_die(resources: list[Resource], moment: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def test_killed_around_the_start_of_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process_group, "_STOP_SECONDS", 0.2)
+def test_killed_around_the_start_of_the_server(tmp_path: Path) -> None:
     server = TinyServer(tmp_path / "server")
     before = File("server.env", str(server.settings), "PORT=1\n")
     record = Record("record", str(tmp_path / "record"), {"a": 1}, "ada@laptop")

@@ -1,4 +1,4 @@
-"""What `TinyServer` runs: `tiny_server_program.py PORT FOLDER`. Its child's child does not listen to SIGTERM."""
+"""What `TinyServer` runs: `tiny_server_program.py PORT FOLDER`. It has a child, which has a child."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 def _descend(generations: int) -> None:
-    """A process with as many generations below it; the last one says its pid and is hard to end."""
+    """A process with as many generations below it; the last one says its pid, and may be hard to end."""
     if generations:
         subprocess.Popen([sys.executable, __file__, str(generations - 1), sys.argv[2], "descendant"])
     else:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if (Path(sys.argv[2]) / "stubborn").exists():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         (Path(sys.argv[2]) / "grandchild.new").write_text(str(os.getpid()))
         (Path(sys.argv[2]) / "grandchild.new").rename(Path(sys.argv[2]) / "grandchild")
     time.sleep(600)
