@@ -11,6 +11,9 @@ import time
 from pathlib import Path
 
 
+_LIFETIME = 120  # seconds: what a broken test leaves behind ends by itself
+
+
 class _Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(503 if (Path(sys.argv[2]) / "sick").exists() else 200)
@@ -29,12 +32,13 @@ def _descend(generations: int) -> None:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         (Path(sys.argv[2]) / "grandchild.new").write_text(str(os.getpid()))
         (Path(sys.argv[2]) / "grandchild.new").rename(Path(sys.argv[2]) / "grandchild")
-    time.sleep(600)
+    time.sleep(_LIFETIME)
 
 
 if __name__ == "__main__":
     if len(sys.argv) > 3:
-        _descend(int(sys.argv[1]))
+        sys.exit(_descend(int(sys.argv[1])))
+    signal.alarm(_LIFETIME)
     subprocess.Popen([sys.executable, __file__, "1", sys.argv[2], "descendant"])
     print("serving", flush=True)
     http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), _Handler).serve_forever()
