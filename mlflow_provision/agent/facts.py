@@ -21,7 +21,7 @@ from mlflow_provision.agent.resources.release import STAMP
 
 def facts(data: dict[str, Any]) -> dict[str, Any]:
     """Facts about this host and about what is already there of the deployment in `data` (see docs/commands.md)."""
-    home = pwd.getpwuid(os.geteuid()).pw_dir if not os.environ.get("HOME") else os.environ["HOME"]
+    home = os.path.expanduser("~")
     root = Path(data["root"].replace("~", home, 1) if data["root"].startswith("~") else data["root"])
     base = root / data["name"]
     listening = sockets.listeners()
@@ -31,7 +31,7 @@ def facts(data: dict[str, Any]) -> dict[str, Any]:
         "arch": platform.machine(),
         "libc": platform.libc_ver()[1],
         "python": {"path": sys.executable, "version": platform.python_version()},
-        "user": pwd.getpwuid(os.geteuid()).pw_name,
+        "user": _user(),
         "uid": os.geteuid(),
         "home": home,
         "hostname": socket.gethostname(),
@@ -50,6 +50,13 @@ def facts(data: dict[str, Any]) -> dict[str, Any]:
         "release_installed": (release / STAMP).exists(),
         "index": None if (release / STAMP).exists() else _index(data["index_url"]),
     }
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # a container may run as a user id without a name
+        return str(os.geteuid())
 
 
 def _os_release() -> dict[str, str]:
@@ -116,14 +123,12 @@ def _port_owner(port: int, listening: list[sockets.Listener], unit: str, base: P
     pid = sockets.owner(taken[0].inode)
     if not pid:
         return {"pid": 0, "name": "another user's program", "unit": "", "ours": False}
-    owner_unit = _unit_of(pid)
-    ours = bool(unit) and owner_unit == unit
-    if not unit:
-        try:
-            ours = os.getpgid(pid) == process_group.group(str(base / "server.pid"))
-        except OSError:
-            ours = False
-    name = Path(f"/proc/{pid}/comm").read_text().strip()
+    try:
+        owner_unit = _unit_of(pid)
+        ours = owner_unit == unit if unit else os.getpgid(pid) == process_group.group(str(base / "server.pid"))
+        name = Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:  # it ended while we looked
+        return {"pid": pid, "name": "a program that just ended", "unit": "", "ours": False}
     return {"pid": pid, "name": name, "unit": owner_unit, "ours": ours}
 
 

@@ -10,7 +10,6 @@ import sys
 import time
 from pathlib import Path
 
-
 _LIFETIME = 120  # seconds: what a broken test leaves behind ends by itself
 
 
@@ -35,10 +34,15 @@ def _descend(generations: int) -> None:
     time.sleep(_LIFETIME)
 
 
-if __name__ == "__main__":
-    if len(sys.argv) > 3:
-        sys.exit(_descend(int(sys.argv[1])))
+def _serve(port: int) -> None:
     signal.alarm(_LIFETIME)
     subprocess.Popen([sys.executable, __file__, "1", sys.argv[2], "descendant"])
     print("serving", flush=True)
-    http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), _Handler).serve_forever()
+    http.server.HTTPServer(("127.0.0.1", port), _Handler).serve_forever()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 3:
+        _descend(int(sys.argv[1]))
+    else:
+        _serve(int(sys.argv[1]))
