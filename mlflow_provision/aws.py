@@ -86,7 +86,7 @@ def unknown_profile(profile: str) -> ProvisionError:
 
 def option(profile: str) -> str:
     """The profile as an option of a command to type."""
-    return f"--profile {profile if PROFILE.fullmatch(profile) else 'NAME'}"
+    return f"--profile {profile if PROFILE.fullmatch(profile) else 'PROFILE'}"
 
 
 def text(found: dict[str, Any], key: str) -> str:

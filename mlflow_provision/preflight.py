@@ -108,7 +108,7 @@ def _taken(deployment: Deployment, facts: dict[str, Any]) -> Iterator[Problem]:
     if facts["unit"] == "foreign":
         yield Problem(
             f"there is a {unit} on this host that mlflow-provision did not make",
-            "give this deployment another name: --name NAME",
+            "give this deployment another name: --name OTHER",
         )
     owner = facts["port_owner"]
     if owner and not owner["ours"]:
@@ -149,15 +149,17 @@ def _history(deployment: Deployment, facts: dict[str, Any], artifacts_moved: boo
     applied = facts["applied"]
     if not applied:
         return
-    if applied["mlflow_version"] != deployment.mlflow.version:
+    # A record that somebody edited, or another release of ours wrote, may lack anything.
+    version, artifacts = applied.get("mlflow_version"), applied.get("artifacts")
+    if version and version != deployment.mlflow.version:
         yield Problem(
-            f"this server runs MLflow {applied['mlflow_version']}, and its databases belong to that version; "
+            f"this server runs MLflow {version}, and its databases belong to that version; "
             f"setup does not migrate them to {deployment.mlflow.version}",
-            f'keep version = "{applied["mlflow_version"]}", or set up the other version beside it: --name NAME',
+            f'keep version = "{version}", or set up the other version beside it: --name OTHER',
         )
     wanted = deployment.artifacts.destination or f"{facts['root']['path']}/{deployment.name}/data/artifacts"
-    if applied["artifacts"] != wanted and not artifacts_moved:
+    if artifacts and artifacts != wanted and not artifacts_moved:
         yield Problem(
-            f"this server keeps its artifacts in {applied['artifacts']}; with {wanted} those would no longer be found",
+            f"this server keeps its artifacts in {artifacts}; with {wanted} those would no longer be found",
             "copy them there first, then say so: --artifacts-moved",
         )

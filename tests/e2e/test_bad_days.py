@@ -186,7 +186,19 @@ def test_a_unit_that_is_not_ours(host: LabHost, operator: Operator) -> None:
     with replaced(host, unit, "[Service]\nExecStart=/bin/true\n"):
         said = refused(host, operator)
         assert f"there is a mlflow-{NAME}.service on this host that mlflow-provision did not make" in said
+        assert "Next: give this deployment another name: --name OTHER" in said
         accepted(host, operator, "--name", "team")
+    accepted(host, operator)
+
+
+def test_a_user_that_is_not_ours(host: LabHost, operator: Operator) -> None:
+    host.run(["useradd", f"mlflow-{NAME}"])
+    try:
+        said = refused(host, operator)
+    finally:
+        host.run(["userdel", f"mlflow-{NAME}"])
+    assert f"there is a user mlflow-{NAME} already, and it is not ours" in said
+    assert "Next: give this deployment another name: --name OTHER" in said
     accepted(host, operator)
 
 

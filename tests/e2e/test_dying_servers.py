@@ -42,6 +42,18 @@ def test_any_password_that_is_allowed_works(host: LabHost, operator: Operator) -
     assert PASSWORD not in "".join(operator.shown)
 
 
+def test_the_kill_that_proves_the_restart_is_not_counted(operator: Operator) -> None:
+    assert operator.json("status", NAME)["status"]["restarts"] == 0
+
+
+@pytest.mark.parametrize("record", ["garbage", "[]", "{}", '{"name": "server", "mlflow_version": "3.17.2"}'])
+def test_a_record_that_is_spoilt(host: LabHost, operator: Operator, record: str) -> None:
+    """What was applied is not known any more; what is there still is."""
+    host.path(f"{BASE}/deployment.json").write_text(record)
+    assert operator.json("status", NAME)["status"]["healthy"] is True
+    assert operator.changed("setup", NAME, "--yes") == ["record"]
+
+
 def test_an_auth_database_that_is_none(host: LabHost, operator: Operator) -> None:
     with garbled(host, AUTH):
         said = operator.refused("setup", NAME, "--yes")

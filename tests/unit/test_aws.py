@@ -75,7 +75,7 @@ def test_no_profile_at_all(aws_files: AwsFiles) -> None:
 @pytest.mark.parametrize("profile", ["$(reboot)", "a'b", "a\nb", "a b", ""])
 def test_a_nasty_name_is_not_put_into_a_command_to_type(aws_files: AwsFiles, profile: str) -> None:
     error = refusal(profile)
-    assert error.hint == "aws configure --profile NAME"
+    assert error.hint == "aws configure --profile PROFILE"
     assert "\n" not in error.message
 
 

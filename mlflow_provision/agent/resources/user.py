@@ -30,7 +30,7 @@ class User:
         if account.pw_dir != self.home:
             raise AgentError(
                 f"there is a user {self.name} already, and it is not ours (its home is {account.pw_dir})",
-                "give this deployment another name: --name NAME",
+                "give this deployment another name: --name OTHER",
             )
         return None
 

@@ -63,7 +63,8 @@ def kill(target: Target, stopping: Callable[[], bool]) -> str:
     """Kill the main process without a warning; systemd must bring the server back."""
     if not target.unit:
         raise Skipped(_NOT_KEPT_RUNNING)
-    before = _show(target.unit)["MainPID"]
+    state = _show(target.unit)
+    before, restarts = state["MainPID"], state["NRestarts"]
     if before in ("", "0"):
         raise Failed(f"{target.unit} has no main process")
     log = ServerLog(target)
@@ -74,6 +75,8 @@ def kill(target: Target, stopping: Callable[[], bool]) -> str:
         seconds = time.monotonic() - started
         problem = running.health(target.url)
         if state["MainPID"] not in ("", "0", before) and not problem:
+            if restarts == "0":  # ours is not to be counted among the crashes
+                command.capture(["systemctl", "reset-failed", target.unit])
             return f"healthy again after {seconds:.1f} s"
         if state["ActiveState"] in ("failed", "inactive"):
             raise Failed(f"{target.unit} was not restarted (Restart=always?){log.last_words()}")
@@ -85,7 +88,7 @@ def kill(target: Target, stopping: Callable[[], bool]) -> str:
 
 
 def _show(unit: str) -> dict[str, str]:
-    names = ("UnitFileState", "MainPID", "ActiveState")
+    names = ("UnitFileState", "MainPID", "ActiveState", "NRestarts")
     text = command.capture(["systemctl", "show", unit, "--property=" + ",".join(names)])
     state = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     return {name: state.get(name, "") for name in names}
