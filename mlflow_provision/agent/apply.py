@@ -5,7 +5,18 @@ from __future__ import annotations
 import time
 from typing import Callable, Sequence
 
-from mlflow_provision.agent.protocol import CHANGED, FAILED, OK, AgentError, Event, Output, Result, Start, in_words
+from mlflow_provision.agent.protocol import (
+    CHANGED,
+    FAILED,
+    OK,
+    AgentError,
+    Event,
+    Output,
+    Result,
+    Start,
+    in_words,
+    way_out,
+)
 from mlflow_provision.agent.resources import Context, Resource
 
 Emit = Callable[[Event], None]
@@ -56,7 +67,7 @@ def _failed(resource: Resource, error: AgentError | OSError, started: float, emi
     """Emit that a step failed, and return why in words for people."""
     summary = error.message if isinstance(error, AgentError) else in_words(error)
     emit(Result(resource.id, resource.title, FAILED, time.monotonic() - started, summary))
-    return error if isinstance(error, AgentError) else AgentError(f"{resource.title}: {summary}")
+    return error if isinstance(error, AgentError) else AgentError(f"{resource.title}: {summary}", way_out(error))
 
 
 def _output(step: str, emit: Emit) -> Callable[[str], None]:

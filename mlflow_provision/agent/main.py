@@ -12,7 +12,7 @@ import threading
 import time
 from typing import Any, Callable
 
-from mlflow_provision.agent.protocol import AgentError, Done, Event, encode, in_words
+from mlflow_provision.agent.protocol import AgentError, Done, Event, encode, in_words, way_out
 
 SILENCE = 60.0  # seconds; the operator's side sends a byte every ten
 
@@ -43,7 +43,7 @@ def _answered(request: dict[str, Any]) -> bool:
         data = _serve(request["verb"], request.get("data", {}), request.get("operator", "somebody"))
         _emit(Done(data, None, time.monotonic() - started))
     except (AgentError, OSError) as error:  # a file we may not read: nothing that a traceback would tell better
-        failed = error if isinstance(error, AgentError) else AgentError(in_words(error))
+        failed = error if isinstance(error, AgentError) else AgentError(in_words(error), way_out(error))
         failure = {"message": failed.message, "hint": failed.hint, "kind": failed.kind}
         _emit(Done({}, failure, time.monotonic() - started))
         return False

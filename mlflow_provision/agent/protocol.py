@@ -30,6 +30,21 @@ def in_words(error: OSError) -> str:
     return f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
 
 
+def way_out(error: OSError) -> str:
+    """The command that shows a person why the operating system refused."""
+    import errno
+    import shlex
+
+    if not error.filename:
+        return "run the same command again; if it stays, see the host's log: sudo journalctl -n 50"
+    path = shlex.quote(str(error.filename))
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"free some space on the host, then run the same command again: df -h {path}; df -i {path}"
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return f"see on the host whose it is and how its disk is mounted: ls -ld {path}; findmnt -T {path}"
+    return f"see on the host what is there: ls -ld {path}"
+
+
 @dataclass(frozen=True)
 class Start:
     """A step begins."""

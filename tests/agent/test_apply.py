@@ -95,21 +95,23 @@ def test_lines_of_a_step_carry_its_id() -> None:
 
 @pytest.mark.parametrize("moment", ["checking", "applying"])
 @pytest.mark.parametrize(
-    ("error", "message"),
+    ("error", "message", "hint"),
     [
-        (AgentError("no such thing", "do that", "version"), "no such thing"),
-        (OSError(errno.ENOSPC, "No space left on device", "/x"), "step b: No space left on device: /x"),
-        (PermissionError(errno.EACCES, "Permission denied"), "step b: Permission denied"),
-        (TimeoutError("timed out"), "step b: timed out"),
+        (AgentError("no such thing", "do that", "version"), "no such thing", "do that"),
+        (OSError(errno.ENOSPC, "No space left on device", "/x"), "step b: No space left on device: /x", "df -i /x"),
+        (OSError(errno.EROFS, "Read-only", "/a b"), "step b: Read-only: /a b", "findmnt -T '/a b'"),
+        (IsADirectoryError(errno.EISDIR, "Is a directory", "/x"), "step b: Is a directory: /x", "ls -ld /x"),
+        (PermissionError(errno.EACCES, "Permission denied"), "step b: Permission denied", "sudo journalctl -n 50"),
+        (TimeoutError("timed out"), "step b: timed out", "sudo journalctl -n 50"),
     ],
 )
-def test_a_failing_step_stops_the_rest_and_says_why(moment: str, error: Exception, message: str) -> None:
+def test_a_failing_step_stops_the_rest_and_says_why(moment: str, error: Exception, message: str, hint: str) -> None:
     events: list[Event] = []
     steps = [Step("a"), Step("b", **{moment: fail(error)}), Step("c")]  # type: ignore[arg-type]
     with pytest.raises(AgentError) as caught:
         apply(steps, events.append, never)
     assert caught.value.message == message
-    assert caught.value.hint == ("do that" if isinstance(error, AgentError) else "")
+    assert caught.value.hint.endswith(hint)
     assert steps[2].done == []
     assert short(events) == ["start a", "a changed", "start b", "b failed"]
     assert isinstance(events[-1], Result)

@@ -143,6 +143,32 @@ def test_a_disk_that_is_too_small(host: LabHost, operator: Operator) -> None:
     accepted(host, operator)
 
 
+def test_a_disk_that_cannot_be_used(host: LabHost, operator: Operator) -> None:
+    """Found only when it is used; the same command works once it can be."""
+    for options, told, advice in (
+        ("ro,size=10g", "Read-only file system: /opt/mlflow", "findmnt -T /opt/mlflow"),
+        ("noexec,size=10g", "Permission denied: /opt/mlflow/bin/uv", "findmnt -T /opt/mlflow/bin/uv"),
+        ("size=3g,nr_inodes=3000", "the disk is full: mlflow[auth]==3.17.2 could not be installed", "run it again"),
+    ):
+        host.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", "/opt"])
+        try:
+            said = operator.refused("setup", on(host), "--yes")
+        finally:
+            host.run(["umount", "/opt"])
+        assert told in said
+        assert advice in said
+    accepted(host, operator)
+
+
+def test_a_folder_in_the_place_of_a_file(host: LabHost, operator: Operator) -> None:
+    unit = f"/etc/systemd/system/mlflow-{NAME}.service"
+    host.run(["mkdir", unit])
+    said = refused(host, operator)
+    host.run(["rmdir", unit])
+    assert f"Is a directory: {unit}" in said
+    assert f"ls -ld {unit}" in said
+
+
 def test_a_clock_that_is_off(tmp_path: Path) -> None:
     """libfaketime shifts the time for whatever sudo starts on a throw-away host, whose kernel has our clock."""
     with LabHost(image=Image().including("faketime")) as late:
