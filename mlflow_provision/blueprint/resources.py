@@ -103,8 +103,8 @@ def _folders(layout: Layout) -> list[Resource]:
     found: list[Resource] = [User("user", layout.user, str(layout.base))] if layout.system else []
     found += [
         Directory("base", str(layout.base), 0o755, *_root(layout)),
-        Directory("etc", str(layout.etc), 0o750, *_readable(layout)),
-        Directory("data", str(layout.data), 0o750, owner, owner),
+        Directory("etc", str(layout.etc), *_enterable(layout)),
+        Directory("data", str(layout.data), 0o750 if layout.system else 0o700, owner, owner),
         Directory("tmp", str(layout.temporary), 0o700, owner, owner),
     ]
     if not layout.artifacts.startswith("s3://"):
@@ -128,13 +128,12 @@ def _aws_files(layout: Layout, secrets: Secrets) -> list[Resource]:
     )
     folder = str(layout.aws_credentials.parent)
     return [
-        Directory("aws", folder, 0o750, *_readable(layout)),
-        File("aws-credentials", str(layout.aws_credentials), credentials, 0o640, *_readable(layout), _AWS_SECRET_KEYS),
+        Directory("aws", folder, *_enterable(layout)),
+        File("aws-credentials", str(layout.aws_credentials), credentials, *_readable(layout), _AWS_SECRET_KEYS),
         File(
             "aws-config",
             str(layout.aws_config),
             render("aws/config", region=artifacts.region, **common),
-            0o640,
             *_readable(layout),
         ),
     ]
@@ -165,9 +164,9 @@ def _configuration(layout: Layout, facts: dict[str, Any]) -> list[Resource]:
     )
     readable = _readable(layout)
     found: list[Resource] = [
-        GeneratedSecrets("secrets.env", str(layout.secrets_env), _SERVER_SECRETS, 0o640, *readable),
-        File("server.env", str(layout.server_env), env, 0o640, *readable),
-        File("basic_auth.ini", str(layout.auth_config), auth, 0o640, *readable, ("admin_password",)),
+        GeneratedSecrets("secrets.env", str(layout.secrets_env), _SERVER_SECRETS, *readable),
+        File("server.env", str(layout.server_env), env, *readable),
+        File("basic_auth.ini", str(layout.auth_config), auth, *readable, ("admin_password",)),
         Symlink("venv", str(layout.venv), str(release_path(layout))),
         File("start-script", str(layout.start_script), script, 0o755, *_root(layout)),
     ]
@@ -223,6 +222,11 @@ def _root(layout: Layout) -> tuple[str, str]:
     return ("root", "root") if layout.system else ("", "")
 
 
-def _readable(layout: Layout) -> tuple[str, str]:
-    """Written by root, read by the service user's group."""
-    return ("root", layout.user) if layout.system else ("", "")
+def _readable(layout: Layout) -> tuple[int, str, str]:
+    """Mode, owner, group of a file that root writes and the service user reads; a person's group may be shared."""
+    return (0o640, "root", layout.user) if layout.system else (0o600, "", "")
+
+
+def _enterable(layout: Layout) -> tuple[int, str, str]:
+    """The same of a folder of such files."""
+    return (0o750, "root", layout.user) if layout.system else (0o700, "", "")
