@@ -228,6 +228,7 @@ def test_a_program_that_ends_while_we_look_is_no_crash(
     [
         ("0::/system.slice/mlflow-server.service", "mlflow-server.service"),
         ("0::/user.slice/user-1000.slice/user@1000.service/app.slice/x.scope", "user@1000.service"),
+        ("0::/user.slice/user-1000.slice/user@1000.service/app.slice/ada.service", "ada.service"),
         ("0::/user.slice/user-1000.slice/session-2.scope", ""),
         ("12:pids:/a\n1:name=systemd:/system.slice/nginx.service/sub", "nginx.service"),
         ("0::/", ""),

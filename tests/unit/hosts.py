@@ -13,7 +13,7 @@ SECRETS = Secrets(
     aws_secret_access_key="CANARY/secret+access/key",
     aws_session_token="CANARY/session/token==",
 )
-OTHER_SECRETS = Secrets("another", "AKIAANOTHER", "another", "")
+OTHER_SECRETS = Secrets("CANARY-other-password", "AKIACANARYOTHERKEY", "CANARY/other/key", "")
 
 
 def server(**settings: Any) -> Deployment:
