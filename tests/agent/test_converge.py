@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from mlflow_provision.agent import process_group
-from mlflow_provision.agent.apply import apply
+from mlflow_provision.agent.apply import apply, plan
 from mlflow_provision.agent.protocol import Event, Result
 from mlflow_provision.agent.resources import Resource
 from mlflow_provision.agent.resources.admin_user import AdminUser
@@ -39,7 +39,7 @@ case $1 in
 venv) for last; do :; done; mkdir -p "$last/bin"; cp {python} "$last/bin/python" ;;
 esac
 """
-MAKE_ADMIN = """#!{python}
+MAKE_ADMIN = """#!{python} -IS
 import json, sqlite3, sys
 request = json.load(sys.stdin)
 with sqlite3.connect(request["database"]) as connection:
@@ -59,6 +59,7 @@ def never() -> bool:
 @pytest.fixture
 def resources(tmp_path: Path, package_index: PackageIndex, monkeypatch: pytest.MonkeyPatch) -> list[Resource]:
     """A small deployment with a resource of every kind that needs neither root nor systemd."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # no kill can undo what is written, and this is fast
     monkeypatch.setattr("secrets.token_urlsafe", lambda size: "generated" * 5)
     python = tmp_path / "python"
     python.write_text(MAKE_ADMIN.format(python=sys.executable, hash=pbkdf2("a password")))
@@ -99,6 +100,15 @@ def final(root: Path) -> dict[str, tuple[object, ...]]:
 
 def count(resources: Sequence[Resource]) -> int:
     return apply(resources, lambda event: None, never)
+
+
+def test_with_nothing_to_do_neither_plan_nor_apply_writes_anything(resources: list[Resource], tmp_path: Path) -> None:
+    assert plan(resources, lambda event: None) == len(resources)
+    assert not (tmp_path / "root").exists()
+    count(resources)
+    before = snapshot(tmp_path / "root", times=True)
+    assert plan(resources, lambda event: None) == count(resources) == 0
+    assert snapshot(tmp_path / "root", times=True) == before
 
 
 def test_killed_after_every_single_resource(resources: list[Resource], tmp_path: Path) -> None:

@@ -86,3 +86,17 @@ def test_a_file_cut_short_is_completed_and_whole_secrets_in_it_are_kept(secrets:
         assert not whole or after[name] == before[name]
         assert len(after[name]) >= 32
     assert found(secrets) == ""
+
+
+@pytest.mark.parametrize("value", ["short", "'quoted, with spaces'", "$%&/()=", "x" * 400, "0"])
+def test_one_that_a_person_chose_is_never_changed(secrets: GeneratedSecrets, value: str) -> None:
+    """As the passphrase of a server that moved here: without it its gateway keys are lost."""
+    Path(secrets.path).write_text(f"{NAMES[1]}={value}\nKEY_2=kept\n")
+    assert mend(secrets) == f"generate {NAMES[0]}"
+    assert values(secrets)[NAMES[1]] == value
+    assert values(secrets)["KEY_2"] == "kept"
+
+
+def test_an_empty_one_is_a_missing_one(secrets: GeneratedSecrets) -> None:
+    Path(secrets.path).write_text("".join(f"{name}=\n" for name in NAMES))
+    assert mend(secrets) == "generate " + ", ".join(NAMES)

@@ -10,7 +10,8 @@ from mlflow_provision.agent.resources import ownership
 from mlflow_provision.agent.resources.base import Change, Context
 from mlflow_provision.agent.resources.file import read, replace
 
-_LINE = re.compile(r"^([A-Z_]+)=([A-Za-z0-9_-]{32,})$")
+_LINE = re.compile(r"^([A-Za-z_][A-Za-z0-9_]*)=(.+)$")
+_SHORTEST = 32  # characters; a last line without its end and with fewer is what a full disk left
 
 
 @dataclass(frozen=True)
@@ -45,5 +46,8 @@ class GeneratedSecrets:
         replace(self.path, content, self.mode, self.owner, self.group)
 
     def _existing(self) -> dict[str, str]:
-        matches = map(_LINE.match, (read(self.path) or "").splitlines())
-        return {match.group(1): match.group(2) for match in matches if match}
+        text = read(self.path) or ""
+        lines = text.splitlines()
+        if lines and not text.endswith("\n") and len(lines[-1].partition("=")[2]) < _SHORTEST:
+            lines.pop()
+        return {match.group(1): match.group(2) for match in map(_LINE.match, lines) if match}
