@@ -10,7 +10,7 @@ import pytest
 
 from mlflow_provision.agent.resources import Context, Resource
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as other users and give them files")
 
 
 def found(resource: Resource, *changed: str) -> str:
