@@ -153,7 +153,8 @@ def control(host: Host, verb: str, deployment: Deployment) -> tuple[dict[str, An
     """Start, stop or restart the server, or ask for its status: the status, and the facts of its host."""
     facts, _ = look(host, deployment)
     service = to_json(blueprint.service(deployment, facts))
-    return answer(host, verb, {"service": service}), facts
+    lock = str(Layout(deployment, PurePosixPath(facts["root"]["path"])).lock)
+    return answer(host, verb, {"service": service, "lock": lock, "what": f"{verb} {deployment.name}"}), facts
 
 
 def removal(host: Host, deployment: Deployment, delete_data: bool) -> tuple[list[Resource], Facts]:

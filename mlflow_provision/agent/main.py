@@ -76,7 +76,7 @@ def _serve(verb: str, data: dict[str, Any], operator: str) -> dict[str, Any]:
     if verb == "verify":
         return _verify(data, _emit)
     if verb in ("start", "stop", "restart", "status"):
-        return _control(verb, data)
+        return _control(verb, data, operator)
     raise AgentError(f"this agent has no verb {verb!r}")
 
 
@@ -86,7 +86,8 @@ def _verify(data: dict[str, Any], emit: Callable[[Event], None]) -> dict[str, An
     return verify(data, emit, _stop.is_set)
 
 
-def _control(verb: str, data: dict[str, Any]) -> dict[str, Any]:
+def _control(verb: str, data: dict[str, Any], operator: str) -> dict[str, Any]:
+    from mlflow_provision.agent.lock import held
     from mlflow_provision.agent.resources import from_json
     from mlflow_provision.agent.resources.background_process import BackgroundProcess
     from mlflow_provision.agent.resources.systemd_service import SystemdService
@@ -101,7 +102,10 @@ def _control(verb: str, data: dict[str, Any]) -> dict[str, Any]:
         "stop": service.stop,
         "restart": service.restart,
     }
-    return actions[verb](_stop.is_set)
+    if not os.path.isdir(os.path.dirname(data["lock"])):  # nothing is set up, and the service says so
+        return actions[verb](_stop.is_set)
+    with held(data["lock"], operator, data["what"]):
+        return actions[verb](_stop.is_set)
 
 
 def _listen() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from mlflow_provision.agent.lock import held
 from mlflow_provision.agent.protocol import Done, Output, Result, Start, decode
 from mlflow_provision.agent.resources import Resource, to_json
 from mlflow_provision.agent.resources.file import File
@@ -156,7 +157,7 @@ def test_lines_of_a_long_step_come_while_it_runs(tmp_path: Path) -> None:
 
 def test_a_service_is_started_asked_and_stopped(tmp_path: Path) -> None:
     server = TinyServer(tmp_path / "server")
-    data = {"service": to_json(server.resource)}
+    data = {"service": to_json(server.resource), "lock": str(tmp_path / "lock"), "what": "try it"}
     with AgentProcess("status", data) as agent:
         assert agent.answer().data["running"] is False
         for verb, running in (("start", True), ("restart", True), ("status", True), ("stop", False)):
@@ -164,6 +165,18 @@ def test_a_service_is_started_asked_and_stopped(tmp_path: Path) -> None:
             assert agent.answer().data["running"] is running
         agent.hang_up()
         assert agent.end() == (0, "")
+
+
+def test_a_service_is_left_alone_while_somebody_changes_the_host(tmp_path: Path) -> None:
+    server = TinyServer(tmp_path / "server")
+    lock = str(tmp_path / "lock")
+    with held(lock, "ann@laptop", "setup team"):
+        data = {"service": to_json(server.resource), "lock": lock, "what": "stop team"}
+        with AgentProcess("stop", data) as agent:
+            error = agent.answer().error
+    assert error is not None
+    assert error["kind"] == "locked"
+    assert "ann@laptop is running `setup team`" in error["message"]
 
 
 def test_a_server_outlives_the_agent_that_started_it(tmp_path: Path) -> None:
