@@ -80,7 +80,7 @@ def spying_here() -> Iterator[Seen]:
     seen, stop = Seen(), threading.Event()
 
     def look() -> None:
-        found = watch(stop.is_set, pause=0.02)
+        found = watch(stop.is_set, pause=0.05)
         seen.rounds = found.rounds
         seen.texts = {text for text in found.texts if text.startswith("cmdline")}
 
@@ -96,5 +96,5 @@ def spying_here() -> Iterator[Seen]:
 if __name__ == "__main__":
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda number, frame: ended.set())
-    result = watch(ended.is_set, pause=0.003)
+    result = watch(ended.is_set, pause=0.005)
     print(json.dumps({"rounds": result.rounds, "texts": sorted(result.texts)}))

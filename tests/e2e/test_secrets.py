@@ -85,8 +85,7 @@ def _good_days(host: LabHost, operator: Operator) -> None:
         operator.run(*command)
         operator.json(*command, "--debug")
     operator.json("verify", NAME, "--debug", "--no-kill")
-    operator.typed("verify", NAME, answers={})
-    operator.run("restart", NAME, "--debug")
+    operator.typed("verify", NAME, "--no-kill", answers={})
 
 
 def _bad_days(host: LabHost, operator: Operator) -> None:
