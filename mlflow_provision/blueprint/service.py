@@ -13,6 +13,7 @@ from mlflow_provision.layout import Layout
 
 # Ids of the resources whose change asks for a restart.
 RESTART_ON = (
+    "release",
     "admin",  # the server remembers passwords it has checked
     "venv",
     "server.env",
