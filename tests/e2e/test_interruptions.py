@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from mlflow_provision import provision
+from mlflow_provision.agent.protocol import CHANGED, OK, Done, Result
+from mlflow_provision.config import Deployment, Secrets
+from mlflow_provision.host import connect
 from mlflow_provision.host.program import READY
 from tests.e2e.operator import Operator, on
 from tests.lab import LabHost
@@ -30,10 +34,29 @@ def blank() -> Iterator[LabHost]:
         host.network.restore()
 
 
-def test_killed_after_one_resource_after_the_other(blank: LabHost, operator: Operator) -> None:
-    """Each run is killed as soon as it has changed one thing more, until one finds nothing left to change.
+def test_killed_after_every_single_resource(blank: LabHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed right after the first resource, run again and killed right after the second, and so on: every run finds
+    all that was made before, changes exactly one thing more, and in the end nothing is left to do."""
+    monkeypatch.setenv("MLFLOW_PROVISION_SSH_CONFIG", str(blank.ssh_config))
+    deployment = Deployment(NAME, on(blank))
+    host = connect(deployment)
+    prepared = provision.prepare(host, deployment, Secrets(admin_password="correct-horse-battery"))
+    for number, resource in enumerate(prepared.resources, 1):
+        some = prepared.resources[:number]
+        events = list(provision.apply_resources(host, some, deployment, prepared.facts, "setup"))
+        changed = [event.step for event in events if isinstance(event, Result) and event.verdict == CHANGED]
+        assert changed == [resource.id]
+        blank.run(["pkill", "-9", "-f", AGENT], check=False)
+    last = list(provision.plan(host, prepared.resources))[-1]
+    assert isinstance(last, Done)
+    assert last.data["changes"] == 0
+    checks = [event for event in provision.verify(host, prepared) if isinstance(event, Result)]
+    assert {check.verdict for check in checks} == {OK}
+    host.close()
 
-    Quick resources fall together here; tests/agent/ ends a run after each single one."""
+
+def test_killed_in_the_middle_of_things(blank: LabHost, operator: Operator) -> None:
+    """The blow falls a moment after something has changed, wherever the next steps are by then; again and again."""
     kills = 0
     while _killed_after_first_change(blank, operator):
         kills += 1
