@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -26,7 +25,6 @@ def facts_request(deployment: Deployment) -> dict[str, Any]:
         "unit": layout.unit if layout.system else "",
         "release": release_path(layout).name,
         "index_url": deployment.mlflow.index_url,
-        "operator_time": time.time(),
     }
 
 
@@ -48,7 +46,6 @@ def verify_request(
         "origins": [f"http://{name}:{port}" for name in names],
         "service": to_json(service.server(layout)),
         "unit": layout.unit if layout.system else "",
-        "process": "" if layout.system else str(layout.pid_file),
         "databases": {"tracking": str(layout.database), "auth": str(layout.auth_database)},
         "user": layout.user,
         "level": level,

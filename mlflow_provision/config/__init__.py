@@ -1,7 +1,6 @@
 """What the operator wants: a `Deployment`, its rules, its file, and its secrets in a file of their own."""
 
 from mlflow_provision.config.deployment import (
-    DEFAULT_INDEX_URL,
     DEFAULT_MLFLOW_VERSION,
     Artifacts,
     Auth,
@@ -16,7 +15,6 @@ from mlflow_provision.config.toml_file import load, save
 from mlflow_provision.config.validate import check, validate
 
 __all__ = [
-    "DEFAULT_INDEX_URL",
     "DEFAULT_MLFLOW_VERSION",
     "ENVIRONMENT",
     "Artifacts",

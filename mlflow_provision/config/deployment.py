@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 DEFAULT_MLFLOW_VERSION = "3.17.2"
-DEFAULT_INDEX_URL = ""  # empty: the default package index of uv
 
 
 def setting(default: Any, doc: str, shown: bool = False) -> Any:
