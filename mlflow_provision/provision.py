@@ -110,6 +110,30 @@ def _with_key(secrets: Secrets, key: str, secret: str) -> Secrets:
     return replace(secrets, aws_access_key_id=key, aws_secret_access_key=secret, aws_session_token="")
 
 
+def instance_role(host: Host) -> tuple[str, str]:
+    """The name of the host's instance role; or "", and the reason why it has none."""
+    found = answer(host, "role", {})
+    return found["role"], found["reason"]
+
+
+def try_store(host: Host, deployment: Deployment, secrets: Secrets) -> None:
+    """Can the host use the deployment's bucket? Nothing stays in either; afterwards the host can be asked again.
+
+    Raises ProvisionError with all that is missing.
+    """
+    deployment, secrets = with_keys(deployment, secrets)
+    artifacts = deployment.artifacts
+    data = {
+        "destination": artifacts.destination,
+        "region": artifacts.region,
+        "endpoint_url": artifacts.endpoint_url,
+        "access_key_id": secrets.aws_access_key_id,
+        "secret_access_key": secrets.aws_secret_access_key,
+        "session_token": secrets.aws_session_token,
+    }
+    answer(host, "store", data)
+
+
 def plan(host: Host, resources: Sequence[Resource]) -> Iterator[Event]:
     """What would change. Reads only."""
     return host.request("plan", {"resources": [to_json(resource) for resource in resources]})

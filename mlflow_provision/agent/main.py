@@ -75,6 +75,14 @@ def _serve(verb: str, data: dict[str, Any], operator: str) -> dict[str, Any]:
             return {"changes": apply([from_json(item) for item in data["resources"]], _emit, _stop.is_set)}
     if verb == "verify":
         return _verify(data, _emit)
+    if verb == "role":
+        from mlflow_provision.agent.s3.requests import role
+
+        return role(data)
+    if verb == "store":
+        from mlflow_provision.agent.s3.requests import store
+
+        return store(data, _emit)
     if verb in ("start", "stop", "restart", "status"):
         return _control(verb, data, operator)
     raise AgentError(f"this agent has no verb {verb!r}")

@@ -25,6 +25,7 @@ class FakeS3:
     region: str = "us-east-1"
     denied: set[str] = field(default_factory=set)
     names_actions: bool = False  # as AWS does in its messages
+    lists_prefixes_only: bool = False  # the list is allowed under a condition on s3:prefix, which a get does not meet
     versioned: bool = False
     checks_md5: bool = True
     error: tuple[int, str] | None = None  # instead of every answer
@@ -65,7 +66,8 @@ class FakeS3:
     def _get(self, key: str, query: Any, headers: Any, body: bytes) -> Answer:
         if key in self.objects:
             return 200, {}, self.objects[key]
-        return self._denied("LIST") if "LIST" in self.denied else self._failed(404, "NoSuchKey")
+        hidden = self.lists_prefixes_only or "LIST" in self.denied
+        return self._denied("LIST") if hidden else self._failed(404, "NoSuchKey")
 
     def _list(self, key: str, query: Any, headers: Any, body: bytes) -> Answer:
         entry = "<Contents><Key>{}</Key><LastModified>{}</LastModified></Contents>"

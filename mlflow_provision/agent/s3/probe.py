@@ -138,13 +138,14 @@ class Probe:
             self.output("get: ok")
         elif not verdict.denied(error):
             raise error
-        # S3 hides from those who may not list whether an object exists: then a denied get proves nothing.
-        elif stored or listable or action == "s3:GetObject":
+        # S3 hides from those who may not list the whole bucket whether an object exists: then a denied get of one that
+        # is not there proves nothing, and the answer speaks of the list.
+        elif stored or action == "s3:GetObject" or (listable and action != "s3:ListBucket"):
             self.missing.append(action or "s3:GetObject")
             self.output("get: denied")
         else:
             self.unknown.append("s3:GetObject")
-            self.output("get: cannot be told before list is allowed")
+            self.output(f"get: cannot be told before {'put' if listable else 'list'} is allowed")
 
     def _forget(self, key: str, versions: list[str]) -> None:
         """In a versioned bucket a deleted object stays as an old version: remove that too where we may."""
