@@ -188,7 +188,6 @@ def _configuration(layout: Layout, facts: dict[str, Any]) -> list[Resource]:
 
 def _databases(layout: Layout, secrets: Secrets) -> list[Resource]:
     return [
-        SqliteDatabase("database", str(layout.database), layout.user),
         AdminUser(
             id="admin",
             username=layout.deployment.auth.admin_username,
@@ -197,7 +196,9 @@ def _databases(layout: Layout, secrets: Secrets) -> list[Resource]:
             release=str(release_path(layout)),
             config=str(layout.auth_config),
             owner=layout.user,
+            tracking=str(layout.database),
         ),
+        SqliteDatabase("database", str(layout.database), layout.user),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import shlex
@@ -139,9 +140,28 @@ def test_the_password_travels_over_stdin_alone(admin: AdminUser, monkeypatch: py
         "database": admin.database,
         "config": admin.config,
         "user": "",
+        "tracking": "",
     }
     assert "CANARY" not in (seen / "argv").read_text() + (seen / "env").read_text()
     assert "CANARY" not in repr(admin)
+
+
+@pytest.mark.parametrize("content", [None, "", "CREATE TABLE experiments (name TEXT)"])
+def test_the_tracking_database_is_made_where_there_is_none(admin: AdminUser, content: str | None) -> None:
+    """A file without tables counts as none; one with tables is somebody's work."""
+    tracking = Path(admin.database).with_name("mlflow.db")
+    put(admin, scrypt(PASSWORD))
+    if content is not None:
+        with closing(sqlite3.connect(tracking)) as connection:
+            connection.executescript("PRAGMA user_version=1;" + content)
+    its = dataclasses.replace(admin, tracking=str(tracking))
+    seen = fake_python(admin)
+    its.apply(Context())
+    told = json.loads((seen / "stdin").read_text())["tracking"]
+    if content:
+        assert (found(its), told) == ("", "")
+    else:
+        assert (found(its), told) == ("create the tracking database", str(tracking))
 
 
 def test_a_failure_says_what_mlflow_said_and_not_our_program(admin: AdminUser) -> None:

@@ -152,6 +152,18 @@ def test_a_start_that_crashes_says_why_within_seconds(systemd: FakeSystemd, stat
     assert error.hint == f"read more: sudo journalctl -u {UNIT} -n 200"
 
 
+def test_a_start_that_somebody_stops_is_noticed_at_once(systemd: FakeSystemd) -> None:
+    systemd.on("start", "(sleep 0.3; become ActiveState inactive; become SubState dead) &")
+    assert "stopped while it was starting" in failure(systemd.resource).message
+
+
+def test_a_start_that_waits_its_turn_is_waited_for(systemd: FakeSystemd) -> None:
+    waiting = "become ActiveState inactive; become Job 4711"
+    systemd.on("start", f"(sleep 0.1; {waiting}; sleep 1; become ActiveState active; touch healthy) &")
+    systemd.become(Job="")
+    assert systemd.resource.restart(never)["healthy"] is True
+
+
 def test_crashes_of_yesterday_are_no_crash_of_today(systemd: FakeSystemd) -> None:
     systemd.log(*CRASH)
     systemd.become(NRestarts="12", ActiveState="failed")

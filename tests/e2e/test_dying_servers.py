@@ -71,7 +71,7 @@ def test_an_auth_database_that_is_none(host: LabHost, operator: Operator) -> Non
 def test_a_tracking_database_that_is_none(host: LabHost, operator: Operator) -> None:
     with garbled(host, TRACKING):
         said = operator.refused("setup", NAME, "--yes")
-        assert f"{TRACKING} is not a SQLite database" in said
+        assert f"{TRACKING}: file is not a database" in said
     assert operator.json("verify", NAME, "--no-kill")["ok"] is True
 
 

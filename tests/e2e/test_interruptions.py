@@ -79,6 +79,21 @@ def test_the_link_is_cut_while_packages_are_installed(blank: LabHost, operator: 
     assert operator.json("setup", on(blank), "--yes")["ok"] is True
 
 
+def test_stopped_at_its_very_first_start(blank: LabHost, operator: Operator) -> None:
+    """The server's databases are complete before it starts: stopped in the middle of making them itself, half a schema
+    would be left, and MLflow could never start again."""
+    setup = operator.start("setup", on(blank), "--yes")
+    begun = "until test -e /run/mlflow-server/started-with; do sleep 0.05; done; sleep 4"
+    blank.run(["timeout", "120", "sh", "-c", begun])
+    blank.run(["systemctl", "stop", "mlflow-server.service"])
+    setup.communicate(timeout=60)
+    schema = "SELECT * FROM alembic_version"
+    tables = f"import sqlite3; print(*sqlite3.connect('/opt/mlflow/server/data/mlflow.db').execute('{schema}'))"
+    first = blank.run(["python3", "-c", tables]).stdout
+    assert operator.json("setup", NAME, "--yes")["ok"] is True
+    assert blank.run(["python3", "-c", tables]).stdout == first != ""
+
+
 def test_ctrl_c_stops_after_the_step_and_says_what_to_do(blank: LabHost, operator: Operator) -> None:
     setup = operator.start("setup", on(blank), "--yes")
     _wait_for(blank, "/opt/mlflow/releases")

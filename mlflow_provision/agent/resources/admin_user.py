@@ -1,4 +1,4 @@
-"""The first user of the server, and the first import of its release."""
+"""The first user of the server, its databases, and the first import of its release."""
 
 from __future__ import annotations
 
@@ -47,28 +47,44 @@ if request["user"] and os.geteuid() == 0:
 os.umask(0o077)
 os.chdir(os.path.dirname(request["database"]))
 # Half a schema cannot be migrated any further: a new database gets its name when it is complete.
-final = request["database"]
-database = final if os.path.exists(final) else final + ".new"
-if database != final:
-    for leftover in (database, database + "-journal"):
+def made(final, build):
+    new = final + ".new"
+    for leftover in (new, new + "-journal"):
         if os.path.exists(leftover):
             os.unlink(leftover)
-store = SqlAlchemyStore()
-store.init_db("sqlite:///" + database)
-if store.has_user(request["username"]):
-    store.update_user(request["username"], password=request["password"], is_admin=True)
+    build(new)
+    os.replace(new, final)
+def make_tracking(path):
+    from mlflow.store.db.utils import _initialize_tables
+    from sqlalchemy import create_engine
+    engine = create_engine("sqlite:///" + path)
+    _initialize_tables(engine)
+    engine.dispose()
+def make_user(path):
+    store = SqlAlchemyStore()
+    store.init_db("sqlite:///" + path)
+    if store.has_user(request["username"]):
+        store.update_user(request["username"], password=request["password"], is_admin=True)
+    else:
+        store.create_user(request["username"], request["password"], is_admin=True)
+    store.engine.dispose()
+if request["tracking"]:
+    made(request["tracking"], make_tracking)
+if os.path.exists(request["database"]):
+    make_user(request["database"])
 else:
-    store.create_user(request["username"], request["password"], is_admin=True)
-store.engine.dispose()
-if database != final:
-    os.replace(database, final)
+    made(request["database"], make_user)
 """
 
 
 @dataclass(frozen=True)
 class AdminUser:
     """An administrator in MLflow's own user database, made by MLflow's own store. The password travels over stdin and
-    stays nowhere but in the database, hashed. With an empty `password` an existing administrator is left as it is."""
+    stays nowhere but in the database, hashed. With an empty `password` an existing administrator is left as it is.
+
+    The same process makes the tracking database, where there is none: a server stopped in the middle of making it
+    itself could never start again.
+    """
 
     id: str
     username: str
@@ -77,6 +93,7 @@ class AdminUser:
     release: str
     config: str
     owner: str = ""
+    tracking: str = ""
 
     @property
     def title(self) -> str:
@@ -86,9 +103,11 @@ class AdminUser:
         if not Path(self.database).exists():
             return Change("create")
         try:
-            found = as_user(self.owner, self._find)
+            found, untracked = as_user(self.owner, lambda: (self._find(), self._untracked()))
         except KeyError:  # in a plan only: an apply has made the user by now
             return Change(f"look again as user {self.owner}, who is missing")
+        if untracked:
+            return Change("create the tracking database")
         if found is None:
             return Change("create")
         password_hash, is_admin = found
@@ -105,6 +124,7 @@ class AdminUser:
             "database": self.database,
             "config": self.config,
             "user": self.owner,
+            "tracking": self.tracking if as_user(self.owner, self._untracked) else "",
         }
         python = str(Path(self.release) / "bin" / "python")
         environment = {"HOME": self.release}
@@ -125,6 +145,17 @@ class AdminUser:
                 return None
             raise AgentError(f"{self.database}: {error}", "bring it back from a backup, or move it away") from None
         return (row[0], bool(row[1])) if row else None
+
+    def _untracked(self) -> bool:
+        """Is there no tracking database yet, or an empty one?"""
+        path = Path(self.tracking)
+        if not self.tracking or not path.exists() or path.stat().st_size == 0:
+            return bool(self.tracking)
+        try:
+            with contextlib.closing(sqlite3.connect(self.tracking, timeout=20)) as connection:
+                return connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None
+        except sqlite3.Error as error:
+            raise AgentError(f"{self.tracking}: {error}", "bring it back from a backup, or move it away") from None
 
 
 def _matches(password_hash: str, password: str) -> bool:

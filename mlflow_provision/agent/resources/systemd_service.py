@@ -14,7 +14,7 @@ from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.resources.base import Change, Context
 
 _PROPERTIES = (
-    "LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,MainPID,NRestarts,ActiveEnterTimestampMonotonic"
+    "LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,MainPID,NRestarts,ActiveEnterTimestampMonotonic,Job"
 )
 _ATTEMPT = 60.0  # seconds; who is not healthy by then does not crash, but hangs
 
@@ -139,6 +139,8 @@ class SystemdService:
 
     def _died(self, restarts_before: int) -> str:
         state = self._show()
+        if state["ActiveState"] == "inactive" and state["Job"] in ("", "0"):
+            return "it was stopped while it was starting, by somebody else"
         crashed = (
             state["ActiveState"] == "failed"
             or state["SubState"] == "auto-restart"
