@@ -31,6 +31,10 @@ KEYS = {
     "aws_profile": "artifacts.profile",
     "admin_username": "auth.admin_username",
     "default_permission": "auth.default_permission",
+    "backups": "backup.destination",
+    "backup_schedule": "backup.schedule",
+    "keep_daily": "backup.keep_daily",
+    "keep_weekly": "backup.keep_weekly",
 }
 
 _OPTIONS = (
@@ -49,6 +53,10 @@ _OPTIONS = (
     click.option("--index-url", metavar="URL", help="A mirror of the Python package index."),
     click.option("--admin-username", metavar="NAME", help="The administrator.  [default: admin]"),
     click.option("--default-permission", metavar="LEVEL", help="Of users on what others made.  [default: READ]"),
+    click.option("--backups", metavar="PLACE", help="Where backups are to go. Noted; none is made yet."),
+    click.option("--backup-schedule", metavar="EVERY", help="hourly, daily or weekly.  [default: daily]"),
+    click.option("--keep-daily", type=int, metavar="N", help="Daily backups to keep.  [default: 7]"),
+    click.option("--keep-weekly", type=int, metavar="N", help="Weekly backups to keep.  [default: 4]"),
     click.option("--scope", type=click.Choice(["system", "user"]), help="user: without root, only for local."),
     click.option("-i", "--identity", type=click.Path(dir_okay=False), metavar="FILE", help="The SSH key to use."),
 )

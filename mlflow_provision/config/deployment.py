@@ -44,6 +44,17 @@ class Auth:
 
 
 @dataclass(frozen=True)
+class Backup:
+    destination: str = setting("", "s3://bucket/prefix, or a folder on the host")
+    schedule: str = setting("daily", "hourly, daily or weekly")
+    keep_daily: int = setting(7, "")
+    keep_weekly: int = setting(4, "")
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "destination", without_last_slash(self.destination))
+
+
+@dataclass(frozen=True)
 class Secrets:
     admin_password: str = field(default="", repr=False)
     aws_access_key_id: str = field(default="", repr=False)
@@ -61,6 +72,7 @@ class Deployment:
     mlflow: MLflow = field(default_factory=MLflow)
     artifacts: Artifacts = field(default_factory=Artifacts)
     auth: Auth = field(default_factory=Auth)
+    backup: Backup = field(default_factory=Backup)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "root", without_last_slash(self.root))

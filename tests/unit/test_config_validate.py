@@ -53,6 +53,7 @@ DOTTED = {
     "profile": "artifacts.profile",
     "admin_username": "auth.admin_username",
     "default_permission": "auth.default_permission",
+    "schedule": "backup.schedule",
 }
 
 
