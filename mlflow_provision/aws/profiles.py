@@ -1,4 +1,4 @@
-"""AWS on the operator's side: the keys and the region of a profile in ~/.aws, for a server that is to live on them."""
+"""The keys and the region of a profile in ~/.aws, for a server that is to live on them."""
 
 from __future__ import annotations
 
