@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from mlflow_provision.errors import ExitCode, ProvisionError
-
-if TYPE_CHECKING:
-    from mlflow_provision.config import Deployment
 
 # name of the flag's value → the key of the deployment file it sets
 KEYS = {
@@ -80,21 +76,6 @@ def given(flags: Mapping[str, Any]) -> dict[str, Any]:
     return typed
 
 
-def changed(deployment: Deployment, keys: Mapping[str, Any]) -> Deployment:
-    """The deployment with these keys set; another place for artifacts drops what belonged to the old one."""
-    from mlflow_provision.config import Artifacts
-
-    if _is_folder(keys.get("artifacts.destination")):
-        deployment = replace(deployment, artifacts=Artifacts())
-    for path, value in keys.items():
-        section, _, key = path.rpartition(".")
-        if section:
-            deployment = replace(deployment, **{section: replace(getattr(deployment, section), **{key: value})})
-        else:
-            deployment = replace(deployment, **{key: value})
-    return deployment
-
-
 def spoken(problem: str) -> str:
     """A problem of a key, told as one of the flag that sets it."""
     key, separator, text = problem.partition(":")
@@ -122,7 +103,3 @@ def _credentials(flags: Mapping[str, Any]) -> dict[str, Any]:
         names = " and ".join("--" + flag.replace("_", "-") for flag, _ in ways)
         raise ProvisionError(f"{names} exclude each other", "keep one of them", ExitCode.USAGE)
     return dict(ways[0][1]) if ways else {}
-
-
-def _is_folder(destination: str | None) -> bool:
-    return destination is not None and "://" not in destination

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlflow_provision.cli.deployments import complete_name, secrets_beside
-from mlflow_provision.cli.flags import changed, spoken
+from mlflow_provision.cli.flags import spoken
 from mlflow_provision.errors import ExitCode, ProvisionError
 
 if TYPE_CHECKING:
@@ -123,14 +123,14 @@ def _default_name(target: str) -> str:
 
 
 def _existing(name: str, keys: Mapping[str, Any]) -> Wanted:
-    from mlflow_provision.config import deployment_path, load
+    from mlflow_provision.config import changed, deployment_path, load
 
     path = deployment_path(name)
     return Wanted(_checked(changed(load(path), keys)), path)
 
 
 def _new(target: str, name: str, keys: Mapping[str, Any]) -> Wanted:
-    from mlflow_provision.config import Deployment, deployment_path
+    from mlflow_provision.config import Deployment, changed, deployment_path
 
     scope = "user" if target == LOCAL and not _could_be_system() else "system"
     deployment = _checked(changed(Deployment(name, target, scope=scope), keys))
@@ -139,7 +139,7 @@ def _new(target: str, name: str, keys: Mapping[str, Any]) -> Wanted:
 
 def _from_file(config: str, keys: Mapping[str, Any]) -> Wanted:
     """A file from anywhere, such as a repository."""
-    from mlflow_provision.config import deployment_path, load, names
+    from mlflow_provision.config import changed, deployment_path, load, names
 
     source = Path(config).expanduser().absolute()
     deployment = load(source)

@@ -1,5 +1,6 @@
 """What the operator wants: a `Deployment`, its rules, its file, and its secrets in a file of their own."""
 
+from mlflow_provision.config.change import changed
 from mlflow_provision.config.deployment import (
     DEFAULT_MLFLOW_VERSION,
     Artifacts,
@@ -24,6 +25,7 @@ __all__ = [
     "Deployment",
     "MLflow",
     "Secrets",
+    "changed",
     "check",
     "config_dir",
     "deployment_path",
