@@ -1,4 +1,4 @@
-"""What every command shares: --json, --quiet, --debug, a console, and one way for errors to end it."""
+"""What every command shares: --json, --quiet, --plain, --debug, a console, and one way for errors to end it."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ def reports(function: Callable[..., ExitCode | None]) -> Callable[..., None]:
 
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
     @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+    @click.option("--plain", is_flag=True, help="No colours, nothing that moves: for screen readers.")
     @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
     @functools.wraps(function)
-    def command(*args: Any, as_json: bool, quiet: bool, debug: bool, **options: Any) -> None:
+    def command(*args: Any, as_json: bool, quiet: bool, plain: bool, debug: bool, **options: Any) -> None:
         from mlflow_provision.console import Console
 
         context = click.get_current_context()
-        console = Console.of_command(context.info_name or "", as_json, quiet)
+        console = Console.of_command(context.info_name or "", as_json, quiet, plain)
         code = _outcome(lambda: function(console, *args, **options), console, debug)
         console.finish(code)
         context.exit(int(code))

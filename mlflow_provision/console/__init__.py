@@ -24,9 +24,12 @@ DIFFERENCES = (CHANGED, FAILED)
 class Console:
     """What one command shows, and the document of what it did."""
 
-    def __init__(self, document: Document, screen: Screen, as_json: bool = False, asks: bool = False) -> None:
+    def __init__(
+        self, document: Document, screen: Screen, as_json: bool = False, asks: bool = False, plain: bool = False
+    ) -> None:
         self.document = document
         self.asks = asks  # is there a person who sees what we show and can answer?
+        self.plain = plain  # questions too must neither move nor be coloured
         self.home = ""  # of the person the server runs as: paths below it are shown with a `~`
         self.answer: dict[str, Any] = {}  # the data that ended the last request
         self._screen = screen
@@ -34,10 +37,11 @@ class Console:
         self._began = time.monotonic()
 
     @classmethod
-    def of_command(cls, command: str, as_json: bool = False, quiet: bool = False) -> Console:
+    def of_command(cls, command: str, as_json: bool = False, quiet: bool = False, plain: bool = False) -> Console:
         """The console that fits the terminal, the pipe and the flags."""
         asks = _person_there() and not as_json and not quiet
-        return cls(Document(command), _screen(as_json, quiet), as_json, asks)
+        plain = plain or os.environ.get("TERM") == "dumb"
+        return cls(Document(command), _screen(as_json, quiet, plain), as_json, asks, plain)
 
     @property
     def seconds(self) -> float:
@@ -105,7 +109,7 @@ class Console:
         """Tells what went wrong on stderr, and in the document."""
         self._screen.rest()
         self.document.error = {"message": error.message, "hint": error.hint, "code": int(error.code)}
-        show_error(error.message, error.hint)
+        show_error(error.message, error.hint, self.plain)
 
     def finish(self, code: ExitCode) -> None:
         """The command is over: the document goes out, where one was asked for."""
@@ -153,15 +157,15 @@ def _person_there() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def _screen(as_json: bool, quiet: bool) -> Screen:
+def _screen(as_json: bool, quiet: bool, plain: bool) -> Screen:
     if quiet:
         return Silent()
-    return StepsOnly(_written_to(sys.stderr)) if as_json else _written_to(sys.stdout)
+    return StepsOnly(_written_to(sys.stderr, plain)) if as_json else _written_to(sys.stdout, plain)
 
 
-def _written_to(stream: TextIO) -> Screen:
+def _written_to(stream: TextIO, plain: bool) -> Screen:
     _forgive(stream)
-    if stream.isatty() and os.environ.get("TERM") != "dumb":
+    if stream.isatty() and not plain:
         from mlflow_provision.console.terminal import Terminal
 
         return Terminal(stream)

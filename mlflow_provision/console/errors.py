@@ -16,9 +16,9 @@ from mlflow_provision.console.text import clean
 _COMMAND = re.compile(r"(?:(.*: )|^)((?:mlflow-provision|sudo|ssh|ssh-keygen|aws|chmod|rm|less|cat|apt-get) .*)$")
 
 
-def show_error(message: str, hint: str = "") -> None:
-    """`Error: …` and `  Next: …` on stderr; wrapped and coloured only where a person reads it."""
-    person = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+def show_error(message: str, hint: str = "", plain: bool = False) -> None:
+    """`Error: …` and `  Next: …` on stderr; wrapped and coloured only on a terminal that can."""
+    person = sys.stderr.isatty() and not plain and os.environ.get("TERM") != "dumb"
     width = max(40, shutil.get_terminal_size().columns) if person else 0
     first, *rest = clean(message).splitlines() or ["unknown"]
     lines = [*_wrapped("Error: " + first, width, "  "), *("  " + line for line in rest)]

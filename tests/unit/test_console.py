@@ -143,6 +143,25 @@ def test_colours_obey_no_color(terminal: Stream, monkeypatch: pytest.MonkeyPatch
     assert not re.search(r"\x1b\[3\d", bare.getvalue())
 
 
+@pytest.mark.parametrize(("plain", "term"), [(True, "xterm-256color"), (False, "dumb")])
+def test_a_plain_console_never_steers_the_terminal(
+    terminal: Stream, monkeypatch: pytest.MonkeyPatch, plain: bool, term: str
+) -> None:
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.setattr("sys.stdout", terminal)
+    monkeypatch.setattr("sys.stderr", terminal)
+    console = Console.of_command("setup", plain=plain)
+    console.say("strong", "strong")
+    console.steps(iter(EVENTS))
+    with console.busy("Connecting"):
+        time.sleep(0.15)
+    console.diff("-x\n+y")
+    console.error(ProvisionError("it ended", "do this"))
+    assert console.plain
+    assert "\x1b" not in terminal.getvalue() and "\r" not in terminal.getvalue()
+    assert "Error: it ended\n  Next: do this\n" in terminal.getvalue()
+
+
 def test_a_terminal_without_unicode_gets_ascii_marks(terminal: Stream) -> None:
     stream = Stream("latin-1")
     Console(Document("verify"), Terminal(stream)).verdicts(
