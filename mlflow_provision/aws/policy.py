@@ -24,7 +24,7 @@ def policy(destination: str, backup_destination: str = "", region: str = "") -> 
     Only `s3://` destinations need one: anything else raises ProvisionError. `region` tells China and GovCloud apart.
     """
     arn = f"arn:{partition_of(region)}:s3:::"
-    prefixes = _prefixes([place for place in (destination, backup_destination) if place])
+    prefixes = _prefixes([place for place in (destination, backup_destination) if place] or [""])
     objects = [arn + _all_of(bucket, prefix) for bucket, under in prefixes.items() for prefix in under]
     statements = [{"Sid": "Objects", "Effect": "Allow", "Action": list(OBJECT_ACTIONS), "Resource": objects}]
     for number, (bucket, under) in enumerate(prefixes.items(), 1):

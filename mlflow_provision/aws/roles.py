@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,12 +11,15 @@ from typing import Any
 
 from mlflow_provision.aws.policy import Policy, trust_policy
 from mlflow_provision.aws.session import TAG, client, code_of, command, default_region, told
-from mlflow_provision.errors import ProvisionError
+from mlflow_provision.config.wording import shown
+from mlflow_provision.errors import ExitCode, ProvisionError
 
 POLICY_NAME = "mlflow-provision"  # of the inline policy
 PATIENCE = 30.0  # seconds until every part of AWS has heard of a new role; ten are usual
 PAUSE = 2.0
 
+_NAME = re.compile(r"[A-Za-z0-9_+=,.@-]{1,64}")
+_INSTANCE = re.compile(r"i-[0-9a-f]{8,17}")
 _TAGS = [{"Key": TAG[0], "Value": TAG[1]}]
 
 
@@ -40,6 +44,7 @@ def create_role(profile: str, name: str, policy: Policy, region: str = "") -> li
 
     One that we made before is brought up to date; one that somebody else made raises NotOurs.
     """
+    _check_name("role", name)
     iam = client("iam", profile, region or default_region(profile) or "us-east-1")
     with told(f"create the role {name}", profile):
         role = _found(lambda: iam.get_role(RoleName=name)["Role"])
@@ -66,6 +71,12 @@ def attach_role(profile: str, region: str, instance_id: str, name: str) -> list[
 
     Raises AnotherRole if the instance has a different one.
     """
+    if not _INSTANCE.fullmatch(instance_id):
+        raise ProvisionError(
+            f"{shown(instance_id)} is not the id of an instance: they look like i-0123456789abcdef0",
+            command("ec2 describe-instances --query Reservations[].Instances[].InstanceId", profile, region),
+            ExitCode.USAGE,
+        )
     ec2 = client("ec2", profile, region)
     with told(f"attach the role {name} to {instance_id}", profile):
         only = [
@@ -94,6 +105,7 @@ def create_user(profile: str, name: str, policy: Policy) -> tuple[list[str], Acc
     One that we made before gets the policy and a further key, of which a user can have two; one that somebody else
     made raises NotOurs.
     """
+    _check_name("user", name)
     iam = client("iam", profile, default_region(profile) or "us-east-1")
     with told(f"create the user {name}", profile):
         user = _found(lambda: iam.get_user(UserName=name)["User"])
@@ -112,6 +124,15 @@ def create_user(profile: str, name: str, policy: Policy) -> tuple[list[str], Acc
             ) from None
     done = [f"{'created' if user is None else 'updated'} the user {name} with this policy", "made an access key"]
     return done, AccessKey(made["AccessKeyId"], made["SecretAccessKey"])
+
+
+def _check_name(kind: str, name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise ProvisionError(
+            f"{shown(name)} cannot be the name of a {kind}",
+            "use up to 64 letters, digits and _ + = , . @ -, for example mlflow-server",
+            ExitCode.USAGE,
+        )
 
 
 def _instance_profile(iam: Any, profile: str, name: str) -> list[str]:

@@ -19,6 +19,7 @@ COMMANDS = {
     "restart": ("service", "Restart a server and wait until it is healthy."),
     "list": ("list", "List the deployments known on this machine."),
     "env": ("env", "Print the address and login of a server, for a shell."),
+    "iam-policy": ("iam_policy", "Print the least an AWS role needs, or create the role."),
     "destroy": ("destroy", "Remove a server from its host; keep its data unless told."),
     "completion": ("completion", "Print the completion script of a shell."),
 }
@@ -36,7 +37,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = import_module("mlflow_provision.cli." + COMMANDS[cmd_name][0])
-        command: click.Command = getattr(module, cmd_name + "_command")
+        command: click.Command = getattr(module, cmd_name.replace("-", "_") + "_command")
         return command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

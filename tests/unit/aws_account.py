@@ -23,10 +23,10 @@ def account(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.delenv("AWS_" + variable, raising=False)
     with mock_aws(config={"core": {"mock_credentials": False}}):
         monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(folder / "credentials"))
-        monkeypatch.setenv("AWS_CONFIG_FILE", str(folder / "config"))
-        (folder / "credentials").write_text(f"[{PROFILE}]\naws_access_key_id = AKIA\naws_secret_access_key = CANARY\n")
-        (folder / "config").write_text(f"[profile {PROFILE}]\nregion = {REGION}\n")
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(folder / "aws-credentials"))
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(folder / "aws-config"))
+        (folder / "aws-credentials").write_text(f"[{PROFILE}]\naws_access_key_id = AKIA\naws_secret_access_key = CANARY\n")
+        (folder / "aws-config").write_text(f"[profile {PROFILE}]\nregion = {REGION}\n")
         yield
 
 

@@ -80,7 +80,7 @@ def test_a_new_bucket_has_every_setting(s3: Any, region: str) -> None:
 def test_the_region_of_the_profile_is_the_default(s3: Any, tmp_path: Path) -> None:
     create_bucket(PROFILE, NAME, "")
     assert s3.get_bucket_location(Bucket=NAME)["LocationConstraint"] == REGION
-    (tmp_path / "config").write_text("")
+    (tmp_path / "aws-config").write_text("")
     with pytest.raises(ProvisionError, match="in which region") as caught:
         create_bucket(PROFILE, "another-one", "")
     assert caught.value.hint == "aws configure set region REGION --profile work"

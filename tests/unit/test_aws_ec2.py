@@ -142,7 +142,7 @@ def test_regions_and_the_default_one(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert default_region(PROFILE) == REGION
     assert {"us-east-1", "eu-central-1"} <= set(regions(PROFILE))
     assert not [region for region in regions(PROFILE) if region.startswith(("cn-", "us-gov-"))]
-    (tmp_path / "config").write_text(f"[profile {PROFILE}]\nregion = cn-north-1\n")
+    (tmp_path / "aws-config").write_text(f"[profile {PROFILE}]\nregion = cn-north-1\n")
     assert "cn-northwest-1" in regions(PROFILE)
 
 
