@@ -50,6 +50,19 @@ def buckets(profile: str) -> list[str]:
         return sorted(bucket["Name"] for page in pages for bucket in page.get("Buckets", ()))
 
 
+def region_of(profile: str, name: str) -> str:
+    """The region of a bucket, which AWS tells everybody with keys; "" if there is no such bucket or no answer."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        answer = client("s3", profile, default_region(profile) or "us-east-1").head_bucket(Bucket=name)
+    except ClientError as error:
+        answer = error.response
+    except (BotoCoreError, ProvisionError):
+        return ""
+    return str(answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("x-amz-bucket-region", ""))
+
+
 def bucket_name_problem(name: str) -> str:
     """Why a new bucket cannot have this name; "" if it can."""
     if "/" in name:

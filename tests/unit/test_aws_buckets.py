@@ -17,6 +17,7 @@ from mlflow_provision.aws.buckets import (
     bucket_name_problem,
     buckets,
     create_bucket,
+    region_of,
 )
 from mlflow_provision.aws.session import TAG
 from mlflow_provision.errors import ProvisionError
@@ -173,6 +174,16 @@ def test_listing_is_denied(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     fail(monkeypatch, "ListBuckets", refusal("AccessDenied", "ListBuckets", "perform: s3:ListAllMyBuckets"))
     with pytest.raises(NotAllowed, match="cannot list your buckets"):
         buckets(PROFILE)
+
+
+def test_the_region_of_a_bucket(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    create_bucket(PROFILE, NAME, "eu-west-1")
+    assert region_of(PROFILE, NAME) == "eu-west-1"
+    assert region_of(PROFILE, "no-such-bucket") == region_of("no-such-profile", NAME) == ""
+    told = refusal("403", "HeadBucket")
+    vars(told)["response"]["ResponseMetadata"] = {"HTTPHeaders": {"x-amz-bucket-region": "eu-north-1"}}
+    fail(monkeypatch, "HeadBucket", told)
+    assert region_of(PROFILE, NAME) == "eu-north-1"
 
 
 @pytest.mark.parametrize("name", ["abc", "team-mlflow-2026", "0-a"])

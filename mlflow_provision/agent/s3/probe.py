@@ -139,8 +139,8 @@ class Probe:
         elif not verdict.denied(error):
             raise error
         # S3 hides from those who may not list the whole bucket whether an object exists: then a denied get of one that
-        # is not there proves nothing, and the answer speaks of the list.
-        elif stored or action == "s3:GetObject" or (listable and action != "s3:ListBucket"):
+        # is not there proves nothing, and the answer speaks of the list, or of nothing.
+        elif stored or action not in ("", "s3:ListBucket"):
             self.missing.append(action or "s3:GetObject")
             self.output("get: denied")
         else:
