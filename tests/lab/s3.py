@@ -25,6 +25,8 @@ class Keys(NamedTuple):
 
 
 ANY_KEYS = Keys("any-key", "any-secret")
+REPOSITORY = Path(__file__).resolve().parents[2]
+LIKE_AWS = ("python", "-m", "tests.lab.aws")
 
 
 @dataclass
@@ -67,9 +69,13 @@ class RcloneS3:
 
 @dataclass
 class MotoS3:
-    """AWS as moto plays it. Takes any keys; with `enforce_iam` only those of users it knows."""
+    """AWS as moto plays it. Takes any keys; with `enforce_iam` only those of users it knows.
+
+    `program` is moto's own, or `LIKE_AWS`: then S3 judges conditions, and each object, as AWS does.
+    """
 
     enforce_iam: bool = False
+    program: tuple[str, ...] = ("moto_server",)
     endpoint: str = ""
     keys: Keys = ANY_KEYS  # of an administrator
     _open: ExitStack = field(default_factory=ExitStack)
@@ -79,9 +85,10 @@ class MotoS3:
             address = opening.enter_context(services_address())
             port = free_port(address)
             logs = Path(opening.enter_context(tempfile.TemporaryDirectory()))
-            argv = [_program("moto_server"), "--host", address, "--port", str(port)]
+            argv = [_program(self.program[0]), *self.program[1:], "--host", address, "--port", str(port)]
             # the first three calls, which make the administrator, are free
             environment = {"INITIAL_NO_AUTH_ACTION_COUNT": "3"} if self.enforce_iam else {}
+            environment["PYTHONPATH"] = str(REPOSITORY)
             opening.enter_context(serving(argv, address=address, port=port, log=logs / "log", environment=environment))
             self.endpoint = f"http://{address}:{port}"
             self._open = opening.pop_all()
