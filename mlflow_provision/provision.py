@@ -25,6 +25,7 @@ from mlflow_provision.host import Host, answer
 from mlflow_provision.host.program import operator
 from mlflow_provision.layout import Layout
 
+UNFINISHED = ("stopping", "moving", "starting", "rolling-back")  # phases of an adoption that must not stay
 LATEST = "latest"  # as an MLflow version: the newest that installs
 Facts = dict[str, Any]
 
@@ -45,6 +46,16 @@ class Prepared:
         return self.facts["applied"] is None
 
 
+class AdoptionUnfinished(ProvisionError):
+    """The adoption of an old server was interrupted: it must be finished, or undone, before anything else."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        super().__init__(
+            f"the adoption of the old server into {deployment.name} was interrupted",
+            f"finish it: mlflow-provision setup {deployment.name} --adopt",
+        )
+
+
 def prepare(
     host: Host, deployment: Deployment, secrets: Secrets, port_given: bool = True, artifacts_moved: bool = False
 ) -> Prepared:
@@ -52,6 +63,8 @@ def prepare(
     if deployment.mlflow.version == LATEST:
         deployment = with_version(deployment, newest_version(host, deployment))
     facts, skew = look(host, deployment)
+    if facts.get("adoption") in UNFINISHED:
+        raise AdoptionUnfinished(deployment)
     gave_way_to = ""
     if deployment.host == "local" and not port_given and _taken_by_others(facts):
         gave_way_to = facts["port_owner"]["name"]

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mlflow_provision.agent import process_group, sockets
+from mlflow_provision.agent import adoption, process_group, sockets
 from mlflow_provision.agent.names import BESIDE, MARKER, SIGNATURE
 from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.resources.record import load
@@ -26,6 +26,7 @@ def facts(data: dict[str, Any]) -> dict[str, Any]:
     base = root / data["name"]
     listening = sockets.listeners()
     release = root / "releases" / data["release"]
+    unit_state = _unit_state(data["unit"])
     return {
         "os": _os_release(),
         "arch": platform.machine(),
@@ -42,12 +43,13 @@ def facts(data: dict[str, Any]) -> dict[str, Any]:
         "time": time.time(),
         "systemd": Path("/run/systemd/system").is_dir(),  # does it run the machine?
         "root": {"path": str(root), "state": _root_state(root)},
-        "unit": _unit_state(data["unit"]),
+        "unit": unit_state,
         "port_owner": _port_owner(data["port"], listening, data["unit"], base),
         "free_port": sockets.free_port(data["port"], {listener.port for listener in listening}),
         "applied": load(str(base / "deployment.json")),
         "admin_exists": (base / "data" / "basic_auth.db").exists(),
         "release_installed": (release / STAMP).exists(),
+        **(adoption.known(str(base), unit_state == "ours") if data["unit"] else {"old_server": None, "adoption": ""}),
         "index": None if (release / STAMP).exists() else _index(data["index_url"]),
     }
 

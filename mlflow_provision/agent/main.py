@@ -75,6 +75,17 @@ def _serve(verb: str, data: dict[str, Any], operator: str) -> dict[str, Any]:
             return {"changes": apply([from_json(item) for item in data["resources"]], _emit, _stop.is_set)}
     if verb == "verify":
         return _verify(data, _emit)
+    if verb == "old-server":
+        from mlflow_provision.agent.adoption.details import details
+
+        return details(data)
+    if verb == "adopt":
+        from mlflow_provision.agent.adoption.transaction import adopt
+        from mlflow_provision.agent.lock import held
+
+        os.umask(0o022)
+        with held(data["lock"], operator, data["what"]):
+            return adopt(data, _emit, _stop.is_set)
     if verb == "role":
         from mlflow_provision.agent.s3.requests import role
 

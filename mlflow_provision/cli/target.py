@@ -16,7 +16,7 @@ from mlflow_provision.cli.flags import spoken
 from mlflow_provision.errors import ExitCode, ProvisionError
 
 if TYPE_CHECKING:
-    from mlflow_provision.config import Deployment
+    from mlflow_provision.config import Deployment, Secrets
 
 LOCAL = "local"
 
@@ -29,6 +29,7 @@ class Wanted:
     path: Path  # its file among ours, there or not
     source: Path | None = None  # the file that --config named
     port_given: bool = True  # by a flag or a file: then it is not ours to choose
+    secrets: Secrets | None = None  # typed by a person; None: those of the secrets file
 
     @property
     def secrets_beside(self) -> Path:
@@ -126,14 +127,14 @@ def _existing(name: str, keys: Mapping[str, Any]) -> Wanted:
     from mlflow_provision.config import changed, deployment_path, load
 
     path = deployment_path(name)
-    return Wanted(_checked(changed(load(path), keys)), path)
+    return Wanted(checked(changed(load(path), keys)), path)
 
 
 def _new(target: str, name: str, keys: Mapping[str, Any]) -> Wanted:
     from mlflow_provision.config import Deployment, changed, deployment_path
 
     scope = "user" if target == LOCAL and not _could_be_system() else "system"
-    deployment = _checked(changed(Deployment(name, target, scope=scope), keys))
+    deployment = checked(changed(Deployment(name, target, scope=scope), keys))
     return Wanted(deployment, deployment_path(name), port_given="mlflow.port" in keys)
 
 
@@ -148,10 +149,10 @@ def _from_file(config: str, keys: Mapping[str, Any]) -> Wanted:
         host = load(path).host
         if host != deployment.host:
             raise _taken(deployment.name, host, deployment.host)
-    return Wanted(_checked(changed(deployment, keys)), path, source)
+    return Wanted(checked(changed(deployment, keys)), path, source)
 
 
-def _checked(deployment: Deployment) -> Deployment:
+def checked(deployment: Deployment) -> Deployment:
     """Refuse what cannot be built, in the words of the flags. `latest` is a version only until the index was asked."""
     from mlflow_provision.config import DEFAULT_MLFLOW_VERSION, validate
 

@@ -12,6 +12,7 @@ from mlflow_provision.agent.resources.base import Change, Context, Resource
 # Class name → module in this package.
 KINDS = {
     "AdminUser": "admin_user",
+    "AdoptedData": "adopted_data",
     "BackgroundProcess": "background_process",
     "Directory": "directory",
     "File": "file",

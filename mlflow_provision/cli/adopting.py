@@ -1,0 +1,161 @@
+"""`setup --adopt`: what was found of the old server, the plan, the move, and what is left to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from mlflow_provision.agent.protocol import CHANGED, FAILED, OK
+from mlflow_provision.cli.command import shown, typed
+from mlflow_provision.cli.connection import connected, where
+from mlflow_provision.cli.interrupt import stoppable
+from mlflow_provision.cli.planned import confirmed, say_host, say_plan
+from mlflow_provision.cli.target import Wanted, checked
+from mlflow_provision.console.text import plural, size
+from mlflow_provision.errors import ExitCode
+
+if TYPE_CHECKING:
+    from mlflow_provision.adoption import Adoption
+    from mlflow_provision.console import Console
+    from mlflow_provision.host import Host
+
+
+def adopt_on(
+    console: Console, host: Host, want: Wanted, keys: Mapping[str, Any], yes: bool, dry_run: bool = False
+) -> ExitCode | None:
+    """Adopt the old server on this host; `keys` are the flags, which win over its settings. `dry_run`: only look."""
+    from mlflow_provision.preflight import warnings
+
+    want, adoption = _prepared(console, host, want, keys)
+    prepared = adoption.prepared
+    say_host(console, prepared)
+    _say_old_server(console, adoption)
+    changes = _planned(console, host, adoption, diffs=dry_run)
+    for note in [*adoption.notes, *warnings(prepared.deployment)]:
+        console.note(note)
+    if dry_run:
+        words = (word for word in typed() if word not in ("--dry-run", "--exit-code"))
+        console.say(f"Nothing was changed. To apply: {shown(*words)}")
+        return ExitCode.CHANGES_PENDING
+    if not confirmed(console, changes, yes):
+        return ExitCode.FAILED
+    _keep(want, adoption)
+    with stoppable(console, host):
+        from mlflow_provision.adoption import adopt
+
+        console.steps(adopt(host, adoption, f"setup {prepared.deployment.name} --adopt"), (CHANGED, OK, FAILED))
+    _say_ending(console, want, adoption)
+    return None
+
+
+def adopt_over(
+    console: Console,
+    want: Wanted,
+    keys: Mapping[str, Any],
+    yes: bool,
+    dry_run: bool,
+    accept_new_host_key: bool,
+    otherwise: Callable[[], ExitCode | None],
+) -> ExitCode | None:
+    """The same over a connection of its own. What was adopted before is an ordinary deployment: `otherwise`."""
+    from mlflow_provision.adoption import ADOPTED
+    from mlflow_provision.provision import look
+
+    with connected(console, want.deployment, accept_new_host_key) as host:
+        console.document.deployment = want.deployment.name
+        with console.busy("Looking at " + where(want.deployment)):
+            facts, _ = look(host, want.deployment)
+        if facts["adoption"] != ADOPTED:
+            return adopt_on(console, host, want, keys, yes, dry_run)
+    return otherwise()
+
+
+def _prepared(console: Console, host: Host, want: Wanted, keys: Mapping[str, Any]) -> tuple[Wanted, Adoption]:
+    from mlflow_provision.adoption import impossible, no_credentials, prepare, with_settings
+    from mlflow_provision.config import changed, load_secrets
+    from mlflow_provision.provision import look, refuse
+
+    console.document.deployment = want.deployment.name
+    with console.busy("Looking at " + where(want.deployment)):
+        facts, _ = look(host, want.deployment)
+        refuse(list(impossible(want.deployment, facts)))
+        deployment = changed(with_settings(want.deployment, facts["old_server"]), keys)
+        refuse(list(no_credentials(deployment, facts["old_server"])))
+        want = replace(want, deployment=checked(deployment))
+        return want, prepare(host, want.deployment, load_secrets(want.secrets_beside))
+
+
+def _say_old_server(console: Console, adoption: Adoption) -> None:
+    """What was found: a card of a few lines."""
+    from mlflow_provision.adoption import summary
+    from mlflow_provision.provision import UNFINISHED
+
+    old, details = adoption.old, adoption.details
+    state = "running" if old["running"] else "not running"
+    if adoption.prepared.facts["adoption"] in UNFINISHED:
+        state = "its adoption was interrupted, and goes on"
+    unit = f", {old['unit']}" if old["unit"] else ""
+    artifacts = old["artifacts"]
+    if details["artifact_files"]:
+        artifacts += f": {plural(details['artifact_files'], 'file')}, {size(details['artifact_bytes'])}"
+    login = (
+        f"{old['auth']['admin_username']} (basic auth)" if old["auth"]["on"] else "none: everybody may do everything"
+    )
+    console.say()
+    console.say(
+        f"Found   an MLflow {old['version'] or 'of unknown version'} made by a script ({state}{unit})", "strong"
+    )
+    console.say(f"        Folder     {old['tree']}, of {old['user']}")
+    console.say(f"        Address    {old['listen']}, port {old['port']}")
+    console.say(f"        Holds      {summary(details, old)}")
+    console.say(f"        Artifacts  {artifacts}")
+    console.say(f"        Login      {login}")
+    if old["aws"].get("credentials") == "keys":
+        console.say(
+            f"        AWS keys   of the profile {old['aws']['profile']} there: kept in your secrets file from now on"
+        )
+    console.document.details["old_server"] = old
+
+
+def _planned(console: Console, host: Host, adoption: Adoption, diffs: bool) -> int:
+    from mlflow_provision.provision import plan
+
+    with console.busy("Comparing"):
+        results = console.steps(plan(host, adoption.prepared.resources), shown=())
+    return say_plan(console, results, diffs)
+
+
+def _keep(want: Wanted, adoption: Adoption) -> None:
+    """The keys and the password first, then the deployment."""
+    from mlflow_provision.cli.keeping import keep
+    from mlflow_provision.config import load_secrets, save_secrets
+
+    secrets = adoption.prepared.secrets
+    if adoption.prepared.deployment.artifacts.credentials == "keys":
+        stored = load_secrets(want.secrets_beside)
+        if stored.aws_access_key_id != secrets.aws_access_key_id:
+            save_secrets(want.secrets_beside, replace(secrets, admin_password=stored.admin_password))
+    keep(want, adoption.prepared)
+
+
+def _say_ending(console: Console, want: Wanted, adoption: Adoption) -> None:
+    from mlflow_provision.cli.ending import say_ending
+
+    answer, old = console.answer, adoption.old
+    console.document.changes = answer["changes"]
+    console.document.verify = answer["checks"]
+    console.document.details["adopted"] = {**answer["adopted"], "backup": answer["backup"], "old_tree": old["tree"]}
+    say_ending(console, want, adoption.prepared, answer["changes"])
+    counts = answer["adopted"]
+    words = (("experiments", "experiment"), ("runs", "run"), ("models", "model"), ("users", "user"))
+    said = [plural(counts.get(key, 0), word) for key, word in words]
+    said.append(plural(counts.get("artifacts", 0), "artifact file"))
+    console.say()
+    console.say(f"Adopted: {', '.join(said)}; all that was readable before is readable now.", "good")
+    console.say(f"  The old server is stopped, and its folder is as it was: {old['tree']}")
+    unit = (
+        f" {old['unit_file']}" if old["unit"] not in ("", f"mlflow-{adoption.prepared.deployment.name}.service") else ""
+    )
+    console.say(f"  When you are satisfied, on the host:  sudo rm -r {old['tree']}{unit}")
+    console.say(f"  A backup of its databases is in       {answer['backup']}")
