@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 )
 @click.option("--name", metavar="NAME", help="Of the deployment.  [default: local, or server]")
 @server_flags
+@click.option("--adopt", is_flag=True, help="Take over the server that a shell script made there.")
+@click.option("--defaults", is_flag=True, help="Take the recommended answer to every question.")
+@click.option("--resume", is_flag=True, help="Go on with the questions where Ctrl-C ended them.")
+@click.option("--save-only", is_flag=True, help="Save the deployment file; change nothing on the host.")
 @click.option("--artifacts-moved", is_flag=True, help="The artifacts are already at the new place.")
 @click.option("--yes", "-y", is_flag=True, help="Apply the plan without asking.")
 @click.option("--dry-run", is_flag=True, help="Show the plan with all diffs, change nothing.")
@@ -40,6 +44,10 @@ def setup_command(
     target: str | None,
     config: str | None,
     name: str | None,
+    adopt: bool,
+    defaults: bool,
+    resume: bool,
+    save_only: bool,
     artifacts_moved: bool,
     yes: bool,
     dry_run: bool,
@@ -49,19 +57,50 @@ def setup_command(
 ) -> ExitCode | None:
     """Make a host run a verified MLflow server. Running it again brings the server up to date, or changes nothing.
 
+    Without a TARGET, on a terminal, it asks for everything, shows a summary and the plan, and starts when you say so.
+    What is given as an option is not asked.
+
     TARGET is `local` (this machine), what you would give to ssh (`ubuntu@host`, an alias), or the name of a deployment.
 
     \b
+    mlflow-provision setup                       asks
     mlflow-provision setup local
     mlflow-provision setup ubuntu@host --artifacts s3://bucket/ml --instance-role
+    mlflow-provision setup ubuntu@host --adopt   take over what a script made
     mlflow-provision setup server --port 5001    change what is there
     """
     if exit_code and not dry_run:
         raise ProvisionError("--exit-code belongs to --dry-run", "add --dry-run, or use plan", ExitCode.USAGE)
-    want = wanted(target, name, config, given(flags))
-    if dry_run:
-        return show_plan(console, want, exit_code, accept_new_host_key, artifacts_moved)
-    return _set_up(console, want, yes, accept_new_host_key, artifacts_moved)
+    keys = given(flags)
+    if resume or defaults or save_only or not (target or config):
+        from mlflow_provision.cli.guided import Manner, guided
+
+        refuse_together(config=config, adopt=adopt, dry_run=dry_run)
+        manner = Manner(defaults, resume, yes, save_only, accept_new_host_key, artifacts_moved)
+        return guided(console, target, name, keys, manner)
+
+    def plainly() -> ExitCode | None:
+        want = wanted(target, name, config, keys)
+        if dry_run:
+            return show_plan(console, want, exit_code, accept_new_host_key, artifacts_moved)
+        return _set_up(console, want, yes, accept_new_host_key, artifacts_moved)
+
+    if not adopt:
+        return plainly()
+    from mlflow_provision.cli.adopting import adopt_over
+
+    # Where its artifacts are is not known yet, and half of that would be refused.
+    want = wanted(target, name, config, {key: keys[key] for key in keys if not key.startswith("artifacts.")})
+    code = adopt_over(console, want, keys, yes, dry_run, accept_new_host_key, otherwise=plainly)
+    return None if code is ExitCode.CHANGES_PENDING and not exit_code else code
+
+
+def refuse_together(**options: Any) -> None:
+    """The questions have no use for these."""
+    for option in filter(options.get, options):
+        raise ProvisionError(
+            f"--{option.replace('_', '-')} needs a TARGET, and no questions", "leave out one of them", ExitCode.USAGE
+        )
 
 
 def show_plan(
@@ -69,7 +108,7 @@ def show_plan(
 ) -> ExitCode | None:
     """The plan with all diffs; nothing is touched, here or there."""
     with connected(console, want.deployment, accept_new_host_key) as host:
-        prepared = _prepare(console, host, want, artifacts_moved)
+        prepared = prepared_for(console, host, want, artifacts_moved)
         changes, _ = _plan(console, host, want, prepared, diffs=True)
     if changes:
         console.say(f"Nothing was changed. To apply: {_to_apply(prepared.deployment.name)}")
@@ -89,34 +128,47 @@ def _to_apply(name: str) -> str:
 def _set_up(
     console: Console, want: Wanted, yes: bool, accept_new_host_key: bool, artifacts_moved: bool
 ) -> ExitCode | None:
-    from mlflow_provision.cli.ending import say_ending, say_unchanged
-    from mlflow_provision.cli.keeping import keep
+    from mlflow_provision.provision import AdoptionUnfinished
 
     with connected(console, want.deployment, accept_new_host_key) as host:
-        prepared = _prepare(console, host, want, artifacts_moved)
+        try:
+            prepared = prepared_for(console, host, want, artifacts_moved)
+        except AdoptionUnfinished:
+            from mlflow_provision.cli.adopting import adopt_on
+
+            return adopt_on(console, host, want, {}, yes)
         changes, checks = _plan(console, host, want, prepared, diffs=not prepared.first)
         if changes and not confirmed(console, changes, yes):
             return ExitCode.FAILED
-        keep(want, prepared)
-        if changes:
-            changed = _apply(console, host, prepared)
-            # Whoever uses a server that went on running is not disturbed by a kill.
-            verified(console, host, prepared, kill="service" in changed)
-        else:
-            looked_at(console, prepared, checks)
-    if changes:
-        say_ending(console, want, prepared, changes)
-    else:
-        say_unchanged(console, prepared)
+        carry_out(console, host, want, prepared, changes, checks)
     return None
 
 
-def _prepare(console: Console, host: Host, want: Wanted, artifacts_moved: bool) -> Prepared:
+def carry_out(
+    console: Console, host: Host, want: Wanted, prepared: Prepared, changes: int, checks: list[Result]
+) -> None:
+    """What was decided: kept here, applied and verified there. With no changes, only what `checks` found is judged."""
+    from mlflow_provision.cli.ending import say_ending, say_unchanged
+    from mlflow_provision.cli.keeping import keep
+
+    keep(want, prepared)
+    if not changes:
+        looked_at(console, prepared, checks)
+        say_unchanged(console, prepared)
+        return
+    changed = _apply(console, host, prepared)
+    # Whoever uses a server that went on running is not disturbed by a kill.
+    verified(console, host, prepared, kill="service" in changed)
+    say_ending(console, want, prepared, changes)
+
+
+def prepared_for(console: Console, host: Host, want: Wanted, artifacts_moved: bool) -> Prepared:
     from mlflow_provision.config import load_secrets
     from mlflow_provision.provision import prepare, with_keys
 
     console.document.deployment = want.deployment.name
-    deployment, secrets = with_keys(want.deployment, load_secrets(want.secrets_beside))
+    known = load_secrets(want.secrets_beside) if want.secrets is None else want.secrets
+    deployment, secrets = with_keys(want.deployment, known)
     with console.busy("Looking at " + where(deployment)):
         return prepare(host, deployment, secrets, want.port_given, artifacts_moved)
 
