@@ -45,7 +45,8 @@ def client(service: str, profile: str, region: str = "", endpoint_url: str = "")
         connect_timeout=CONNECT_TIMEOUT, read_timeout=READ_TIMEOUT, retries={"total_max_attempts": ATTEMPTS}
     )
     with told(f"use {whose(profile)}", profile):
-        if profile and profile not in read_profiles():
+        known = read_profiles()
+        if profile and profile not in known:
             raise unknown_profile(profile)
         session = boto3.Session(profile_name=profile or None, region_name=region or None)
         return session.client(service, endpoint_url=endpoint_url or None, config=settings)
@@ -111,14 +112,14 @@ def told(what: str, profile: str) -> Iterator[None]:
         refusal = _trouble(what, profile, error)
     else:
         return
-    raise refusal  # out of the block: botocore's errors may quote what belongs to nobody else
+    raise refusal from None  # botocore's errors may quote what belongs to nobody else
 
 
 def _refusal(what: str, profile: str, error: Any) -> ProvisionError:
     code = code_of(error)
     if denied(error):
         may_not = re.search(r"not authorized to perform: ([\w-]+:\w+)", str(error))
-        action = may_not[1] if may_not else _action(error)
+        action = may_not[1] if may_not else error.operation_name
         hint = f"ask whoever manages the account to allow {action}; see who you are: " + command(
             "sts get-caller-identity", profile
         )
@@ -143,14 +144,17 @@ def _refusal(what: str, profile: str, error: Any) -> ProvisionError:
     )
 
 
-def _action(error: Any) -> str:
-    return str(error.operation_name)
-
-
-def _trouble(what: str, profile: str, error: Exception) -> ProvisionError:
+def _trouble(what: str, profile: str, error: Any) -> ProvisionError:
     kind = type(error).__name__
     if kind in _SIGN_IN:
         return _signed_out(what, profile, _SIGN_IN[kind])
+    if kind == "ProfileNotFound":  # the one that AWS_PROFILE names
+        return unknown_profile(str(error.kwargs["profile"]))
+    if kind == "MissingDependencyException":
+        return ProvisionError(
+            f"cannot {what}: {whose(profile)} signs in with `aws login`, which needs one more package",
+            "pip install 'botocore[crt]'",
+        )
     if kind in ("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"):
         return ProvisionError(
             f"cannot {what}: {whose(profile)} {'have' if not profile else 'has'} no usable access key",

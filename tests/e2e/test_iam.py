@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from mlflow_provision.host import Host
 from mlflow_provision.host.ssh import SshHost
 from mlflow_provision.provision import instance_role, try_store
 from tests.e2e import instance_metadata
-from tests.e2e.buckets import keys_in_environment, keys_of
+from tests.e2e.buckets import keys_in_environment, keys_in_profile, keys_of
 from tests.e2e.instance_metadata import no_metadata
 from tests.e2e.operator import Operator, on
 from tests.e2e.traces import untouched
@@ -153,7 +153,7 @@ def test_nothing_outside_the_prefixes(reached: Host, s3: MotoS3) -> None:
             assert action in said, place
     s3.client().put_object(Bucket="team", Key="elsewhere/secret", Body=b"secret")
     client = s3.client(keys=keys)
-    for attempt in (
+    attempts: list[Callable[[], Any]] = [
         lambda: client.get_object(Bucket="team", Key="elsewhere/secret"),
         lambda: client.delete_object(Bucket="team", Key="elsewhere/secret"),
         lambda: client.list_objects_v2(Bucket="team"),
@@ -161,7 +161,8 @@ def test_nothing_outside_the_prefixes(reached: Host, s3: MotoS3) -> None:
         lambda: client.list_objects_v2(Bucket="team", Prefix="ml"),
         lambda: client.get_bucket_policy(Bucket="team"),
         lambda: client.delete_bucket(Bucket="team"),
-    ):
+    ]
+    for attempt in attempts:
         with pytest.raises(client.exceptions.ClientError, match="AccessDenied"):
             attempt()
     assert keys_of(s3.client(), "team") == ["elsewhere/secret"]
@@ -208,3 +209,16 @@ def unfinished(s3: MotoS3) -> list[dict[str, Any]]:
 def empty(s3: MotoS3) -> None:
     for key in keys_of(s3.client(), "team"):
         s3.client().delete_object(Bucket="team", Key=key)
+
+
+def test_a_role_is_made_by_those_who_may(s3: MotoS3, tmp_path: Path) -> None:
+    """The real command, against IAM over the network."""
+    operator = Operator(tmp_path, variables={"AWS_ENDPOINT_URL": s3.endpoint})
+    keys_in_profile(operator, "work", s3.create_user("no-admin", LEAST))
+    wanted = ("iam-policy", "--artifacts", ARTIFACTS, "--role", "mlflow", "--aws-profile", "work", "--yes")
+    said = operator.refused(*wanted)
+    assert "cannot create the role mlflow: the AWS profile 'work' may not (iam:GetRole is denied)" in said
+    keys_in_profile(operator, "work", s3.keys)
+    assert operator.json(*wanted)["done"][0] == "created the role mlflow, with this policy and no other"
+    made = s3.client("iam").get_role_policy(RoleName="mlflow", PolicyName="mlflow-provision")
+    assert made["PolicyDocument"] == policy(ARTIFACTS)
