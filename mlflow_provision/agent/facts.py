@@ -47,6 +47,7 @@ def facts(data: dict[str, Any]) -> dict[str, Any]:
         "port_owner": _port_owner(data["port"], listening, data["unit"], base),
         "free_port": sockets.free_port(data["port"], {listener.port for listener in listening}),
         "applied": load(str(base / "deployment.json")),
+        "deployments": _deployments(root),
         "admin_exists": (base / "data" / "basic_auth.db").exists(),
         "release_installed": (release / STAMP).exists(),
         **(adoption.known(str(base), unit_state == "ours") if data["unit"] else {"old_server": None, "adoption": ""}),
@@ -106,6 +107,13 @@ def _root_state(root: Path) -> str:
     # A run killed before it wrote the marker leaves these.
     ours = (".lock", f".{MARKER}{BESIDE}")
     return "foreign" if any(entry.name not in ours for entry in root.iterdir()) else "empty"
+
+
+def _deployments(root: Path) -> list[dict[str, Any]]:
+    """What the records of all deployments below this root tell to a person."""
+    records = (load(str(path)) for path in sorted(root.glob("*/deployment.json")))
+    shown = ("name", "mlflow_version", "port")
+    return [{key: record.get(key, "") for key in shown} for record in records if record and record.get("name")]
 
 
 def _unit_state(unit: str) -> str:

@@ -74,7 +74,7 @@ def _outcome(run: Callable[[], ExitCode | None], console: Console, debug: bool) 
 
 def _failed(console: Console, error: ProvisionError, debug: bool) -> ExitCode:
     hint = error.hint
-    if error.code is ExitCode.INTERRUPTED:
+    if error.code is ExitCode.INTERRUPTED and (not hint or hint.startswith("run the same command again")):
         hint = "run the same command again, it continues where it stopped:\n" + again()
     if console.document.deployment:  # hints of the host's side do not know which deployment it is
         hint = re.sub(r"\bNAME\b", console.document.deployment, hint)

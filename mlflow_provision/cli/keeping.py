@@ -7,19 +7,27 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mlflow_provision.cli.target import Wanted
+    from mlflow_provision.config import Deployment, Secrets
     from mlflow_provision.provision import Prepared
 
 
 def keep(want: Wanted, prepared: Prepared) -> None:
-    """Save the password first, so that no server ever has one that nobody knows; then the deployment."""
+    """Save what was decided."""
+    keep_both(want, prepared.deployment, prepared.secrets)
+
+
+def keep_both(want: Wanted, deployment: Deployment, secrets: Secrets) -> None:
+    """Save the secrets first, so that no server ever has a password that nobody knows; then the deployment."""
     from mlflow_provision.config import load, load_secrets, save, save_secrets
 
     stored = load_secrets(want.secrets_beside)
-    if stored.admin_password != prepared.secrets.admin_password:
-        save_secrets(want.secrets_beside, replace(stored, admin_password=prepared.secrets.admin_password))
+    typed_keys = deployment.artifacts.credentials == "keys"  # those of a profile stay in ~/.aws
+    wanted = secrets if typed_keys else replace(stored, admin_password=secrets.admin_password)
+    if wanted != stored:
+        save_secrets(want.secrets_beside, wanted)
     if want.source and not want.path.exists():
         want.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         want.path.unlink(missing_ok=True)  # a link to a file that is gone
         want.path.symlink_to(want.source.resolve())
-    if not want.path.exists() or load(want.path) != prepared.deployment:
-        save(prepared.deployment, want.path)
+    if not want.path.exists() or load(want.path) != deployment:
+        save(deployment, want.path)

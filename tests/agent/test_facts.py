@@ -128,6 +128,19 @@ def test_what_was_applied(request_data: dict[str, Any], home: Path) -> None:
     assert found["admin_exists"] is True
 
 
+def test_the_deployments_below_the_root_are_told_by_their_records(request_data: dict[str, Any], home: Path) -> None:
+    root = home / "mlflow"
+    for name, text in {
+        "prod": '{"name": "prod", "mlflow_version": "3.17.2", "port": 5000, "hashes": {"/x": "y"}}',
+        "broken": "{",
+        "list": "[]",
+        "nameless": "{}",
+    }.items():
+        (root / name).mkdir(parents=True)
+        (root / name / "deployment.json").write_text(text)
+    assert facts(request_data)["deployments"] == [{"name": "prod", "mlflow_version": "3.17.2", "port": 5000}]
+
+
 def test_the_index_is_asked_only_while_nothing_is_installed(
     request_data: dict[str, Any], home: Path, package_index: PackageIndex
 ) -> None:

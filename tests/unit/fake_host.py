@@ -35,6 +35,7 @@ def facts(**changed: Any) -> dict[str, Any]:
         "port_owner": None,
         "free_port": 5001,
         "applied": None,
+        "deployments": [],
         "admin_exists": False,
         "release_installed": False,
         "index": {"error": "", "hint": "", "versions": ["3.17.2", "3.17.1"], "half_published": ["3.18.0"]},

@@ -1,0 +1,1 @@
+"""What the wizard asks, a module for each section of its summary."""
