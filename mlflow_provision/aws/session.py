@@ -126,7 +126,11 @@ def _refusal(what: str, profile: str, error: Any) -> ProvisionError:
         return NotAllowed(f"cannot {what}: {whose(profile)} may not ({action} is denied)", hint)
     if code in _UNKNOWN_KEY:
         hint = f"{command('sts get-caller-identity', profile)}; to enter other keys: {command('configure', profile)}"
-        return ProvisionError(f"cannot {what}: AWS does not know the access key of {whose(profile)}", hint)
+        return ProvisionError(
+            f"cannot {what}: AWS does not know the access key of {whose(profile)}, or not in this region: "
+            "some have to be enabled for an account first",
+            hint,
+        )
     if code == "SignatureDoesNotMatch":
         return ProvisionError(
             f"cannot {what}: the secret access key of {whose(profile)} is wrong", command("configure", profile)
