@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlflow_provision.cli.address import address, needs_tunnel, tunnel_command
-from mlflow_provision.cli.program import program
+from mlflow_provision.cli.program import executable, program
 from mlflow_provision.console.text import duration, plural
 
 if TYPE_CHECKING:
@@ -54,34 +55,37 @@ def _say_use(console: Console, want: Wanted, prepared: Prepared) -> None:
     deployment = prepared.deployment
     name = deployment.name
     console.say()
-    console.say(
-        f"  Web page  {address(deployment)}" + (" (through the tunnel below)" if needs_tunnel(deployment) else "")
-    )
+    if needs_tunnel(deployment):
+        console.say(f"  Tunnel    {tunnel_command(deployment)}")
+    console.say(f"  Web page  {address(deployment)}" + (" (through the tunnel)" if needs_tunnel(deployment) else ""))
     console.say(f"  User      {deployment.auth.admin_username}")
     console.say(f"  Password  {_password_place(want)}")
     console.say(f"            ({program()} env {name} prints it)")
     console.say(f"  Settings  {_short(want.path)}")
     console.say()
-    console.say("Three lines to use it from a shell:", "strong")
-    for line in _three_lines(prepared, console.home):
-        console.say("  " + line)
+    console.say(f"Three lines of Python that use it, {_which_python(prepared, console.home)}:", "strong")
+    for line in three_lines(name):
+        console.say(line)  # not indented: Python would not take them
 
 
-def _three_lines(prepared: Prepared, home: str) -> list[str]:
-    """For this machine they work as they are; from afar they need a Python that has MLflow."""
-    deployment = prepared.deployment
-    python = "python"
-    if deployment.host == "local":
-        path = f"{prepared.facts['root']['path']}/{deployment.name}/venv/bin/python"
-        below_home = bool(home) and path.startswith(f"{home}/")
-        python = "~/" + shlex.quote(path.removeprefix(f"{home}/")) if below_home else shlex.quote(path)
-    lines = [
-        f'eval "$({program()} env {deployment.name})"',
-        f"{python} -c \"import mlflow; mlflow.log_metric('m', 1)\"",
+def three_lines(name: str) -> list[str]:
+    """They find the server and log in, without the password in them."""
+    asked = json.dumps([executable(), "env", name, "--format", "json"])
+    return [
+        "import json, mlflow, os, subprocess",
+        f"os.environ.update(json.loads(subprocess.check_output({asked})))",
+        'mlflow.log_metric("m", 1)',
     ]
-    if needs_tunnel(deployment):
-        return [tunnel_command(deployment), *lines]
-    return [*lines, f"{program()} status {deployment.name}"]
+
+
+def _which_python(prepared: Prepared, home: str) -> str:
+    """One that has MLflow: on this machine there is that of the server."""
+    deployment = prepared.deployment
+    if deployment.host != "local":
+        return "in any Python that has mlflow"
+    path = f"{prepared.facts['root']['path']}/{deployment.name}/venv/bin/python"
+    below_home = bool(home) and path.startswith(f"{home}/")
+    return "in " + ("~/" + shlex.quote(path.removeprefix(f"{home}/")) if below_home else shlex.quote(path))
 
 
 def _password_place(want: Wanted) -> str:

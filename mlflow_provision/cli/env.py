@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import click
@@ -18,13 +21,21 @@ if TYPE_CHECKING:
 
 @click.command("env")
 @named
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["shell", "json", "dotenv"]),
+    default="shell",
+    help="shell: to eval; json: one object; dotenv: for a .env file.",
+)
 @reports
-def env_command(console: Console, name: str | None) -> None:
+def env_command(console: Console, name: str | None, style: str) -> None:
     """Print address, administrator and password of a server as environment variables. No host is asked.
 
     \b
     eval "$(mlflow-provision env NAME)"        for this shell
     mlflow-provision env NAME | source         the same in fish
+    mlflow-provision env NAME --format dotenv > .env
     """
     from mlflow_provision.config import ENVIRONMENT, load_secrets, secrets_path
 
@@ -43,5 +54,28 @@ def env_command(console: Console, name: str | None) -> None:
         "MLFLOW_TRACKING_PASSWORD": password,
     }
     console.document.details["environment"] = variables
-    for variable, value in variables.items():
-        console.say(f"export {variable}={shlex.quote(value)}")
+    for line in _LINES[style](variables):
+        console.say(line)
+
+
+def _shell(variables: Mapping[str, str]) -> list[str]:
+    return [f"export {variable}={shlex.quote(value)}" for variable, value in variables.items()]
+
+
+def _json(variables: Mapping[str, str]) -> list[str]:
+    return [json.dumps(variables)]
+
+
+def _dotenv(variables: Mapping[str, str]) -> list[str]:
+    """Quoted only where it must be: docker's --env-file takes quotes for a part of the value."""
+    return [f"{variable}={_dotenv_value(value)}" for variable, value in variables.items()]
+
+
+def _dotenv_value(value: str) -> str:
+    if re.fullmatch(r"[\w.:/@%+=,-]*", value):
+        return value
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+_LINES = {"shell": _shell, "json": _json, "dotenv": _dotenv}

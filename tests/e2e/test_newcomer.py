@@ -53,11 +53,13 @@ def test_the_first_command_of_the_readme_ends_in_a_verified_server(machine: LabH
 
 
 def test_its_three_lines_work_as_pasted(machine: LabHost, first: str) -> None:
-    lines = first[first.index("Three lines") :].splitlines()[1:4]
-    script = "\n".join(line.strip() for line in lines)
-    said = _as_newcomer(machine, script).stdout
-    assert "View run" in said
-    assert "running and healthy" in said
+    intro, *lines = first[first.index("Three lines") :].splitlines()[:4]
+    python = intro.rpartition(" in ")[2].rstrip(":")
+    pasted = "\n".join([*lines, "mlflow.end_run()", ""])
+    _as_newcomer(machine, f"{python} -i <<'END'\n{pasted}END")
+    count = "import mlflow; print(len(mlflow.search_runs(['0'], 'metrics.m = 1')))"
+    said = _as_newcomer(machine, f'eval "$({TOOL} env local)" && {python} -c {shlex.quote(count)}').stdout
+    assert said.splitlines()[-1] == "1"
 
 
 def test_a_second_run_changes_nothing(machine: LabHost, first: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 import pytest
 
@@ -150,6 +152,21 @@ def test_env_prints_the_password_on_request(command_line: CommandLine) -> None:
     ]
     result = command_line.run("env", "--json")
     assert "it's $(not)" in result.stdout and result.stderr == ""
+
+
+def test_env_for_programs_and_for_env_files(command_line: CommandLine) -> None:
+    password = r"""it's $(not) "run" \n #1"""
+    command_line.known(password=password)
+    assert json.loads(command_line.run("env", "--format", "json").stdout) == {
+        "MLFLOW_TRACKING_URI": "http://127.0.0.1:5000",
+        "MLFLOW_TRACKING_USERNAME": "admin",
+        "MLFLOW_TRACKING_PASSWORD": password,
+    }
+    assert command_line.run("env", "--format", "dotenv").stdout.splitlines() == [
+        "MLFLOW_TRACKING_URI=http://127.0.0.1:5000",
+        "MLFLOW_TRACKING_USERNAME=admin",
+        r"""MLFLOW_TRACKING_PASSWORD='it\'s $(not) "run" \\n #1'""",
+    ]
 
 
 def test_env_without_a_password(command_line: CommandLine) -> None:

@@ -39,6 +39,20 @@ def test_the_password_is_kept_before_anything_is_applied_and_never_printed(comma
     assert "local.secrets.toml" in result.stdout and "mlflow-provision env local" in result.stdout
 
 
+def test_the_last_words_of_a_first_setup_can_be_pasted(command_line: CommandLine) -> None:
+    command_line.host.pending = {"service"}
+    said = command_line.run("setup", "ubuntu@box", "--yes").stdout.splitlines()
+    tunnel = "ssh -fN -o ExitOnForwardFailure=yes -L 5000:127.0.0.1:5000 ubuntu@box"
+    assert f"  Tunnel    {tunnel}" in said
+    *_, heading, first, second, third = said
+    assert heading == "Three lines of Python that use it, in any Python that has mlflow:"
+    compile("\n".join([first, second, third]), "pasted", "exec")
+    assert second == (
+        "os.environ.update(json.loads(subprocess.check_output("
+        '["mlflow-provision", "env", "server", "--format", "json"])))'
+    )
+
+
 def test_the_password_is_kept_even_if_applying_fails(command_line: CommandLine) -> None:
     command_line.host.pending = {"service"}
     command_line.host.failing["apply"] = ProvisionError("the server started and died:\nImportError: no", "read the log")
