@@ -25,8 +25,6 @@ mkdir -p {TREE} && cd {TREE}
 UV_CACHE_DIR={UV_CACHE} UV_SYSTEM_CERTS=1 UV_LINK_MODE=copy sudo -E /usr/local/bin/uv venv -q venv
 UV_CACHE_DIR={UV_CACHE} UV_SYSTEM_CERTS=1 sudo -E /usr/local/bin/uv pip install -q --python venv/bin/python "$@"
 sudo chown -R operator:operator {TREE}
-# as after a first start by hand
-venv/bin/python -m compileall -q venv/lib >/dev/null || true
 """
 
 

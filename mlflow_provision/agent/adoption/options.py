@@ -9,6 +9,7 @@ import re
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from mlflow_provision.agent.adoption.script import UNKNOWN
 from mlflow_provision.agent.adoption.unit import text_of
 
 _SHORT = {"-h": "--host", "-p": "--port", "-w": "--workers"}
@@ -41,7 +42,7 @@ def options(argv: list[str], environment: dict[str, str]) -> dict[str, str]:
             found[option] = "true"
         else:
             found[option] = value if separator else next(words, "")
-    return found
+    return {option: value for option, value in found.items() if UNKNOWN not in value}
 
 
 def sqlite_path(uri: str, folder: str) -> str:

@@ -30,6 +30,7 @@ _KEYWORDS = {
 }
 _DECLARE = {"export", "declare", "typeset", "local", "readonly"}
 _SUDO_VALUES = {"-u", "-g", "-h", "-p", "-C", "-D", "-R", "-T"}
+UNKNOWN = "\1"  # stands in words for what only running a program could tell
 _DEEPEST = 5  # scripts that read scripts
 
 
@@ -163,7 +164,7 @@ class _Shell:
         return " ".join(found)
 
     def _substitution(self, text: str) -> str:
-        """Only what scripts use to find themselves; anything else is unknown, and empty."""
+        """Only what scripts use to find themselves; anything else is unknown."""
         if "dirname" in text and ("$0" in text or "BASH_SOURCE" in text):
             folder = posixpath.dirname(self._script)
             above = re.search(r"(?:/\.\.)+", text)
@@ -172,7 +173,7 @@ class _Shell:
             return self._folder
         if text.strip() in ("whoami", "id -un"):
             return self._variables.get("USER", "")
-        return ""
+        return UNKNOWN
 
 
 def starts_server(words: list[str]) -> bool:

@@ -10,6 +10,8 @@ Command = List[str]
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[0-9@*#?$!-]")
 _HEREDOC = re.compile(r"<<-?\s*(['\"]?)([A-Za-z_][A-Za-z0-9_]*)\1")
+_ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
+_DECLARING = ("export", "declare", "typeset", "local", "readonly")
 _ARRAY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
 _LONGEST = 1 << 20  # characters; no start script is longer
 
@@ -155,7 +157,7 @@ class Splitter:
             self._end_word()
             name, *values = self._array
             self._array = None
-            self._command.append(name + "\0".join(["", *values]))
+            self._take(name + "\0".join(["", *values]))
         else:
             self._end_command()
         self._at += 1
@@ -171,6 +173,13 @@ class Splitter:
             self._skip_word = False
         elif self._array is not None:
             self._array.append(word)
+        else:
+            self._take(word)
+
+    def _take(self, word: str) -> None:
+        """A word of the command. A variable counts for the words right behind it: A=1 B=$A; export C=$B D=$C."""
+        if _ASSIGNMENT.match(word) and (not self._command or self._command[0] in _DECLARING):
+            self._run([*self._command, word])
         else:
             self._command.append(word)
 
