@@ -76,6 +76,7 @@ def _after_refusal(talk: Conversation) -> None:
     if answer == "policy":
         talk.say(talk.world.policy(talk.deployment))
     elif answer == "credentials":
+        talk.answers.secrets = replace(talk.answers.secrets, aws_access_key_id="", aws_secret_access_key="")
         talk.answers.done -= {"credentials.way", "credentials.profile", "credentials.keys"}
     elif answer == "bucket":
         talk.answers.done = {one for one in talk.answers.done if not one.startswith("artifacts.")}

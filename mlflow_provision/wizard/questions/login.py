@@ -63,6 +63,8 @@ def choose_permission(talk: Conversation) -> None:
 
 
 def _password_unknown(talk: Conversation) -> bool:
+    if talk.answers.adopt:  # it keeps the one it has
+        return False
     return not talk.answers.secrets.admin_password and not talk.facts["admin_exists"]
 
 

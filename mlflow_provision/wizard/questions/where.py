@@ -31,10 +31,8 @@ def choose_host(talk: Conversation) -> None:
     answer = talk.ask.choose("Where should the server run?", choices, LOCAL, "TARGET")
     talk.answers.notes["where"] = answer
     talk.answers.notes.pop("instance", None)
-    # What is there, and which credentials work, are questions about the host.
-    talk.answers.done = {
-        one for one in talk.answers.done if not one.startswith(("existing.", "credentials.", "where."))
-    }
+    # What was looked at there says nothing of another host.
+    talk.answers.done -= {one.id for one in talk.questions if one.silent or one.section == "where"}
     for key in ("host", "scope", "identity_file"):
         talk.answers.keys.pop(key, None)
     if answer == LOCAL:
