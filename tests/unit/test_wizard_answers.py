@@ -60,7 +60,7 @@ def test_aliases_of_the_ssh_configuration(tmp_path: Path) -> None:
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "a").write_text("Host inner\n  HostName x\n")
     (tmp_path / "config").write_text(
-        f'Include "{tmp_path}/more/*"\nHost gpu tracking  # ours\nhost=equals\nHost * !no b?d\n HostName y\nMatch host z\n'
+        f'Include "{tmp_path}/more/*"\nHost gpu tracking  # ours\nhost=equals\nHost * !no b?d\nMatch host z\n'
     )
     assert aliases(tmp_path / "config") == ["inner", "gpu", "tracking", "equals"]
     assert aliases(tmp_path / "none") == []
