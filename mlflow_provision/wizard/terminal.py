@@ -14,7 +14,7 @@ from mlflow_provision.wizard.listing import drawn, wrapped
 if TYPE_CHECKING:
     from prompt_toolkit.application import Application
     from prompt_toolkit.formatted_text import StyleAndTextTuples
-    from prompt_toolkit.key_binding import KeyPressEvent
+    from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
     from prompt_toolkit.layout.processors import Processor
 
 BACK = "\0back"
@@ -64,7 +64,7 @@ class TerminalAsker:
         typed, told = "", ""
         hint = "Enter: take this   Tab: change it   Esc: back" if default else "Enter: accept   Esc: back"
         while True:
-            typed = " ".join(self._line(question, default, typed, told, hint).split("\n")).strip() or default
+            typed = " ".join(self._line(question, default, typed, told, hint).split("\n")).strip()
             told = problem(typed) or ""
             if not told:
                 _keep(question, typed)
@@ -91,19 +91,20 @@ class TerminalAsker:
     def _line(
         self, question: str, default: str, typed: str, told: str, hint: str, processors: Sequence[Processor] = ()
     ) -> str:
-        """What is typed on one line that begins with `typed`; `default` is shown while there is nothing."""
+        """What is typed on a line that begins with `typed`. `default` is shown, and taken, until it is made a text."""
         import questionary
 
+        keys, offer = _filling(default)
         asked = questionary.text(
             clean(question),
             typed,
-            placeholder=[("class:note", clean(default))],
+            placeholder=lambda: [("class:note", clean(offer[0]))],
             input_processors=list(processors),
-            key_bindings=_filling(default),
+            key_bindings=keys,
             **_looks(),
         )
         _put_beneath(asked.application, told, hint)
-        return str(self._run(asked.application))
+        return str(self._run(asked.application)) or offer[0]
 
     def _run(self, application: Application[Any]) -> Any:
         """The result of a question; its drawing is gone afterwards."""
@@ -130,7 +131,7 @@ def _looks() -> dict[str, Any]:
     return {"style": Style(list(STYLE.items())), "output": output, "erase_when_done": True}
 
 
-def _leaving() -> Any:
+def _leaving() -> KeyBindings:
     """The keys that leave any question: Esc, Ctrl-C, and the end of input."""
     from prompt_toolkit.key_binding import KeyBindings
 
@@ -152,18 +153,19 @@ def _leaving() -> Any:
     return keys
 
 
-def _filling(default: str) -> Any:
-    """Tab makes the default a text to change."""
+def _filling(default: str) -> tuple[KeyBindings, list[str]]:
+    """Tab makes the default a text to change, down to nothing; and what an empty line means meanwhile."""
     from prompt_toolkit.key_binding import KeyBindings
 
-    keys = KeyBindings()
+    keys, offer = KeyBindings(), [default]
 
     @keys.add("tab")
     def fill(event: KeyPressEvent) -> None:
         if not event.current_buffer.text:
-            event.current_buffer.insert_text(default)
+            event.current_buffer.insert_text(offer[0])
+            offer[0] = ""
 
-    return keys
+    return keys, offer
 
 
 def _draw_list(application: Application[Any], choices: Sequence[Choice]) -> None:

@@ -144,6 +144,10 @@ def test_enter_takes_the_default_and_tab_changes_it(ask: Ask) -> None:
     terminal.waits_for(r"^\? Name server")
     terminal.press("tab").types("2").press("enter")
     told(terminal, "ANSWER server2")
+    terminal = ask(NAME)
+    terminal.waits_for(r"^\? Name server")
+    terminal.press("tab", "ctrl-u", "enter")
+    told(terminal, "ANSWER")
 
 
 def test_what_is_typed_is_data(ask: Ask) -> None:
