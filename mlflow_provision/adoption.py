@@ -147,13 +147,19 @@ def impossible(deployment: Deployment, facts: Facts) -> Iterator[Problem]:
             "adopt the old server beside it: --name OTHER --port PORT",
         )
     if not old["database"]:
-        kind = {"": "files (./mlruns)", "files": "files"}.get(old["store"], old["store"])
+        files = old["store"] in ("", "files")
         yield Problem(
-            f"the old server keeps its runs in {kind}, and only SQLite databases can be adopted",
-            "files: `mlflow migrate-filestore` makes a SQLite database of them" if "files" in kind else "",
+            f"the old server keeps its runs in {'files (./mlruns)' if files else old['store']}, "
+            "and only SQLite databases can be adopted",
+            "make one of them with MLflow's own tool: mlflow migrate-filestore --help"
+            if files
+            else "leave it as it is, and set up ours beside it: leave out --adopt, and add --port PORT",
         )
     if old["auth"]["on"] and not old["auth"]["database"]:
-        yield Problem("the old server keeps its users in another database than SQLite", "adopt it by hand")
+        yield Problem(
+            "the old server keeps its users in another database than SQLite, and only that can be adopted",
+            "leave it as it is, and set up ours beside it: leave out --adopt, and add --port PORT",
+        )
     if old["running"] and not old["unit"]:
         yield Problem(
             f"the old server in {old['tree']} runs (process {old['pid']}) without a unit of systemd: "
