@@ -1,16 +1,12 @@
-"""Buckets: which there are, and a new one that is private, encrypted, versioned and reached through TLS only.
-
-What is stored grows with what nobody sees: parts of uploads that were broken off, and old
-versions of what was deleted. Both go by themselves, after ABORT_DAYS and OLD_VERSION_DAYS.
-"""
+"""Buckets: which there are, where one is, and a new one that is closed before anything is in it."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from typing import Any
 
+from mlflow_provision.aws.bucket_settings import settings
 from mlflow_provision.aws.session import (
     TAG,
     client,
@@ -18,16 +14,12 @@ from mlflow_provision.aws.session import (
     command,
     default_region,
     denied,
-    partition_of,
     told,
     whose,
 )
 from mlflow_provision.config.rules.artifacts import bucket_problem
 from mlflow_provision.config.wording import shown
 from mlflow_provision.errors import ExitCode, ProvisionError
-
-ABORT_DAYS = 7
-OLD_VERSION_DAYS = 30  # so long can what was deleted by mistake be brought back
 
 UNFINISHED = ("mlflow-provision", "unfinished")  # a tag, until all settings are made
 _NOT_THERE = ("NotImplemented", "MethodNotAllowed", "XNotImplemented", "MalformedXML", "InvalidRequest")
@@ -92,7 +84,7 @@ def create_bucket(profile: str, name: str, region: str, endpoint_url: str = "") 
     s3 = client("s3", profile, region or "us-east-1", endpoint_url)
     with told(f"create the bucket {name}", profile):
         done = _made(s3, profile, name, region, endpoint_url)
-        for line, setting in _settings(s3, name, region):
+        for line, setting in settings(s3, name, region):
             done.append(_set(line, setting, endpoint_url))
         _set("tagged", lambda: _tag(s3, name, TAG), endpoint_url)
     return done
@@ -151,73 +143,6 @@ def _create(s3: Any, name: str, region: str, tagged: bool) -> None:
             if not denied(error):  # s3:TagResource is a permission of its own
                 raise
     s3.create_bucket(Bucket=name, **({"CreateBucketConfiguration": where} if where else {}))
-
-
-def _settings(s3: Any, name: str, region: str) -> list[tuple[str, Callable[[], Any]]]:
-    """Closed first: nothing is in the bucket before all of these are made."""
-    block = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
-    encryption = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}, "BucketKeyEnabled": True}
-    return [
-        (
-            "private: public access is blocked, whatever a policy or an object may say",
-            lambda: s3.put_public_access_block(Bucket=name, PublicAccessBlockConfiguration=dict.fromkeys(block, True)),
-        ),
-        (
-            "owned: all objects belong to the account of the bucket, access lists are off",
-            lambda: s3.put_bucket_ownership_controls(
-                Bucket=name, OwnershipControls={"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
-            ),
-        ),
-        (
-            "encrypted: with keys that S3 manages",
-            lambda: s3.put_bucket_encryption(Bucket=name, ServerSideEncryptionConfiguration={"Rules": [encryption]}),
-        ),
-        (
-            "versioned: what is deleted or overwritten can be brought back",
-            lambda: s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"}),
-        ),
-        (
-            f"cleaned: unfinished uploads go after {ABORT_DAYS} days, old versions after {OLD_VERSION_DAYS}",
-            lambda: s3.put_bucket_lifecycle_configuration(Bucket=name, LifecycleConfiguration=lifecycle()),
-        ),
-        (
-            "TLS only: requests without it are denied",
-            lambda: s3.put_bucket_policy(Bucket=name, Policy=json.dumps(tls_only(name, region))),
-        ),
-    ]
-
-
-def lifecycle() -> dict[str, Any]:
-    everything = {"Filter": {"Prefix": ""}, "Status": "Enabled"}
-    return {
-        "Rules": [
-            {
-                "ID": "unfinished-uploads",
-                **everything,
-                "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": ABORT_DAYS},
-            },
-            {
-                "ID": "old-versions",
-                **everything,
-                "NoncurrentVersionExpiration": {"NoncurrentDays": OLD_VERSION_DAYS},
-                "Expiration": {"ExpiredObjectDeleteMarker": True},
-            },
-        ]
-    }
-
-
-def tls_only(name: str, region: str) -> dict[str, Any]:
-    """A bucket policy that only denies: who may do what is said by policies of users and roles."""
-    arn = f"arn:{partition_of(region)}:s3:::{name}"
-    statement = {
-        "Sid": "OnlyWithTLS",
-        "Effect": "Deny",
-        "Principal": "*",
-        "Action": "s3:*",
-        "Resource": [arn, f"{arn}/*"],
-        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
-    }
-    return {"Version": "2012-10-17", "Statement": [statement]}
 
 
 def _set(line: str, setting: Callable[[], Any], endpoint_url: str) -> str:
