@@ -42,7 +42,7 @@ def s3() -> Iterator[MotoS3]:
 
 
 @pytest.fixture(scope="module")
-def reached(host: LabHost) -> Iterator[Host]:
+def reached(host: LabHost) -> Iterator[SshHost]:
     """One connection for all tests: whatever was refused before, the host can be asked again."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("MLFLOW_PROVISION_SSH_CONFIG", str(host.ssh_config))
@@ -80,9 +80,10 @@ def denied(reached: Host, s3: MotoS3, keys: Keys, place: str) -> str:
     return caught.value.message
 
 
-def test_a_host_is_asked_before_anything_is_installed(host: LabHost, reached: Host, s3: MotoS3) -> None:
+def test_a_host_is_asked_before_anything_is_installed(host: LabHost, reached: SshHost, s3: MotoS3) -> None:
     """Wrong answers are answered, and the next attempt goes over the same connection."""
     good = s3.create_user("first", LEAST)
+    link = reached.open()
     with untouched(host):
         with no_metadata(host):
             name, reason = instance_role(reached)
@@ -93,6 +94,7 @@ def test_a_host_is_asked_before_anything_is_installed(host: LabHost, reached: Ho
         with instance_metadata.instance_role(host, good) as metadata:
             assert instance_role(reached) == (metadata.role, "")
         can_use(reached, s3, good, ARTIFACTS)
+    assert reached.open() is link
     assert keys_of(s3.client(), "team") == []
 
 
