@@ -45,14 +45,14 @@ def _of_unit(unit: Unit) -> dict[str, Any] | None:
     tree = os.path.dirname(script) if os.path.isabs(script) else command.folder
     user = unit.user
     if running:
-        user = _owner(running[0]) or user
+        user = _owner(f"/proc/{running[0]}") or user
     elif said and said.user:
         user = said.user
     return {"unit": unit.name, "unit_file": unit.path, **_settings(command, tree, user, running[0] if running else 0)}
 
 
 def _of_tree(tree: str) -> dict[str, Any] | None:
-    user = Path(tree).owner()
+    user = _owner(tree)
     running = processes.running_server("", tree)
     command = running[1] if running else _of_script(tree, user)
     if command is None:
@@ -144,8 +144,8 @@ def _scheme(uri: str) -> str:
     return uri.partition("://")[0].partition("+")[0] if "://" in uri else "files" if uri else ""
 
 
-def _owner(pid: int) -> str:
+def _owner(path: str) -> str:
     try:
-        return Path(f"/proc/{pid}").owner()
+        return Path(path).owner()
     except (OSError, KeyError):
         return ""

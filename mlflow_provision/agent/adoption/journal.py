@@ -92,13 +92,16 @@ class OldUnit:
             if os.path.isdir(self.path + ".d"):
                 shutil.copytree(self.path + ".d", f"{self.saved}/{self.name}.d", symlinks=True)
 
-    def rest(self, replaced: bool) -> None:
-        """Stop it, and let it not start at boot. When ours is to have its name, its drop-ins must not change ours."""
-        if not self.name:
-            return
-        command.run(["systemctl", "stop", self.name])
-        command.run(["systemctl", "disable", "--quiet", self.name])
-        if replaced:
+    def stop(self) -> None:
+        """Stop it. It still starts at boot: as long as ours does not, a host that loses its power has a server."""
+        if self.name:
+            command.run(["systemctl", "stop", self.name])
+
+    def retire(self, replaced: bool) -> None:
+        """Let it not start at boot. When ours is to have its name, its drop-ins must not change ours."""
+        if self.name:
+            command.run(["systemctl", "disable", "--quiet", self.name])
+        if self.name and replaced:
             shutil.rmtree(self.path + ".d", ignore_errors=True)
             command.run(["systemctl", "daemon-reload"])
 

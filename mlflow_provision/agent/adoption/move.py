@@ -83,7 +83,7 @@ def move(data: AdoptedData, context: Context) -> None:
     journal, old = data.journal, data.old
     live = processes.running_server(old["unit"], old["tree"]) is not None
     found = databases.looked_up(old["database"], old["user"], live, lambda db: places.moves(db, old))
-    moves = [(source, relative) for source, relative in found]
+    moves: places.Moves = [(source, relative) for source, relative in found]
     shown = _shown_by_the_old_one(data, context) if live else None
     copied = _copied(data, moves, {}, context)
     context.output("importing the new MLflow")
@@ -94,12 +94,14 @@ def move(data: AdoptedData, context: Context) -> None:
     journal.make()
     data.old_unit.save()
     journal.write(STOPPING, old=old, was=state, unit=data.unit, unit_file=data.unit_file, served=False)
-    data.old_unit.rest(data.replaced)
+    data.old_unit.stop()
     _nobody_writes(old)
     journal.write(MOVING)
     context.output("backing up its databases")
     backups = _back_up(data)
     _copy_databases(data, backups)
+    with databases.reading(backups["tracking"]) as connection:  # somebody may have begun something new meanwhile
+        moves = places.moves(connection, old)
     copied = _copied(data, moves, copied, context)
     if moves and data.artifacts:
         places.rename_all(data.database, moves, old["folder"])
@@ -110,6 +112,7 @@ def move(data: AdoptedData, context: Context) -> None:
     counted = {**_counted(backups), "artifacts": len(copied)}
     before = _expected(backups["tracking"], shown)
     journal.keep(INVENTORY, {"before": before, "copied": copied, "counts": counted})
+    data.old_unit.retire(data.replaced)
     # From here on others may write to ours.
     journal.write(STARTING, served=True)
 
