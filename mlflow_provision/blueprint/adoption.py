@@ -48,7 +48,7 @@ def _data(layout: Layout, old: dict[str, Any], summary: str, old_password: str) 
         auth_database=str(layout.auth_database),
         artifacts="" if "://" in layout.artifacts else layout.artifacts,
         record=str(layout.state),
-        username=old["auth"].get("admin_username", ""),
+        username=layout.deployment.auth.admin_username if old["auth"]["on"] else "",
         password=old_password,
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from mlflow_provision.agent.protocol import CHANGED, FAILED, OK
+from mlflow_provision.agent.protocol import CHANGED, FAILED, OK, Result
 from mlflow_provision.cli.command import shown, typed
 from mlflow_provision.cli.connection import connected, where
 from mlflow_provision.cli.interrupt import stoppable
@@ -123,7 +123,18 @@ def _planned(console: Console, host: Host, adoption: Adoption, diffs: bool) -> i
 
     with console.busy("Comparing"):
         results = console.steps(plan(host, adoption.prepared.resources), shown=())
-    return say_plan(console, results, diffs)
+    return say_plan(console, [_told(result, adoption) for result in results], diffs)
+
+
+def _told(result: Result, adoption: Adoption) -> Result:
+    """A plan reads the host as it is now: what comes with the data is not there yet, and is not created either."""
+    administrator = adoption.details["administrator"]["password"]
+    if result.step == "database":
+        return replace(result, summary="comes with the data; write-ahead mode")
+    if result.step == "admin" and administrator:
+        same = administrator == adoption.prepared.secrets.admin_password
+        return replace(result, summary="comes with the data" + ("" if same else "; gets another password"))
+    return result
 
 
 def _keep(want: Wanted, adoption: Adoption) -> None:

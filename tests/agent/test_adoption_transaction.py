@@ -56,7 +56,7 @@ class Adoption:
         self.data.journal.write("starting", old=self.data.old, served=True, was={"active": True, "enabled": True})
 
     def run(self) -> dict[str, Any]:
-        request = {"resources": [to_json(self.data)], "verify": {"password": ""}}
+        request = {"resources": [to_json(self.data)], "verify": {"url": "", "username": "", "password": ""}}
         return transaction.adopt(request, self.events.append, lambda: False)
 
     def fails(self) -> AgentError:

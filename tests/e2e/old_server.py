@@ -66,13 +66,14 @@ class OldServer:
     @property
     def start_script(self) -> str:
         app = "--app-name basic-auth" if self.auth else ""
+        config = 'export MLFLOW_AUTH_CONFIG_PATH="$PWD/.mlflow_auth_config"' if self.auth else ""
         return dedent(f"""\
             #!/bin/bash
             # Start script for the MLflow server
             cd "$(dirname "$0")"
             source venv/bin/activate
             PORT={self.port}
-            export MLFLOW_AUTH_CONFIG_PATH="$PWD/.mlflow_auth_config"
+            {config}
             export MLFLOW_FLASK_SERVER_SECRET_KEY='{SECRET_KEY}'
             export MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false
             {self.environment}
@@ -131,6 +132,7 @@ FILL = f"""
 import json, os, pathlib, sys, tempfile
 import mlflow
 from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
 auth = json.loads(sys.argv[1])
 client = MlflowClient()
 made = {{"experiment": client.create_experiment("größe & co")}}
@@ -141,11 +143,12 @@ with tempfile.TemporaryDirectory() as folder:
     (folder / "nested" / "deeper" / "näme with space.txt").write_text("precious")
     for number in range(3):
         run = client.create_run(made["experiment"], run_name=f"run {{number}}").info.run_id
-        for step in range(5):
-            client.log_metric(run, "loss", 1 / (step + 1), step=step)
-        client.log_param(run, "rate", "0.1")
-        client.log_param(run, "long", "x" * 3000)
-        client.set_tag(run, "colour", "blue")
+        client.log_batch(
+            run,
+            [Metric("loss", 1 / (step + 1), 1700000000000 + step, step) for step in range(5)],
+            [Param("rate", "0.1"), Param("long", "x" * 3000)],
+            [RunTag("colour", "blue")],
+        )
         if number < 2:
             client.log_artifacts(run, str(folder))
         client.set_terminated(run)
@@ -174,6 +177,10 @@ def install_packages(host: LabHost, *requirements: str) -> None:
     host.run(["chmod", "755", "/usr/local/bin/uv"])
     host.run(["sh", "-c", INSTALL, "install", *(requirements or ("mlflow[auth]==3.17.2", "boto3"))], user="operator")
     host.run(["rm", "/usr/local/bin/uv"])
+    # What a first start leaves: bytecode.
+    environment = ["env", "MLFLOW_FLASK_SERVER_SECRET_KEY=x"]
+    argv = [f"{TREE}/venv/bin/python", "-W", "ignore", "-c", "import mlflow.server.auth, mlflow.server.fastapi_app"]
+    host.run([*environment, *argv], user="operator")
 
 
 def fingerprint(host: LabHost, folder: str = TREE) -> str:

@@ -29,7 +29,7 @@ def adopt(data: dict[str, Any], emit: Emit, stopping: Callable[[], bool]) -> dic
     try:
         changes = apply(resources, emit, stopping)
         checks = _verified(data["verify"], emit, stopping)
-        counts = _nothing_is_lost(adopted, data["verify"]["password"], emit, stopping)
+        counts = _nothing_is_lost(adopted, _client(data["verify"]), emit, stopping)
         adopted.journal.write(ADOPTED)
     except BaseException as error:
         if not adopted.journal.unfinished:
@@ -80,12 +80,16 @@ def _verified(request: dict[str, Any], emit: Emit, stopping: Callable[[], bool])
     return checks
 
 
+def _client(request: dict[str, Any]) -> Client:
+    """Ours, as its administrator."""
+    return Client(request["url"], request["username"], request["password"])
+
+
 def _nothing_is_lost(adopted: AdoptedData, password: str, emit: Emit, stopping: Callable[[], bool]) -> dict[str, int]:
     """What the old server showed and the files it had are read back from ours."""
     title, started = "everything readable before is readable now", time.monotonic()
     emit(Start("compare", title))
     inventory = adopted.journal.kept(INVENTORY)
-    client = Client(adopted.url, adopted.username, password)
     try:
         missing = readable.lost(inventory["before"], client, stopping) if inventory.get("before") else []
         wrong, downloaded = readable.wrong_copies(client, inventory.get("copied", {}), stopping)
