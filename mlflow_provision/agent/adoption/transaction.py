@@ -85,7 +85,7 @@ def _client(request: dict[str, Any]) -> Client:
     return Client(request["url"], request["username"], request["password"])
 
 
-def _nothing_is_lost(adopted: AdoptedData, password: str, emit: Emit, stopping: Callable[[], bool]) -> dict[str, int]:
+def _nothing_is_lost(adopted: AdoptedData, client: Client, emit: Emit, stopping: Callable[[], bool]) -> dict[str, int]:
     """What the old server showed and the files it had are read back from ours."""
     title, started = "everything readable before is readable now", time.monotonic()
     emit(Start("compare", title))
