@@ -29,6 +29,7 @@ from mlflow_provision.provision import UNFINISHED, Facts, Prepared, look, refuse
 Settings = dict[str, Any]
 ADOPTED = "adopted"
 _ROOM = 100 << 20  # bytes that should stay free
+_HOST_CHECK = (3, 5, 1)  # the first MLflow that looks at the Host of a request
 _LOOPBACK = ("localhost", "127.0.0.1", "::1", "[::1]")
 
 
@@ -160,6 +161,11 @@ def impossible(deployment: Deployment, facts: Facts) -> Iterator[Problem]:
             "the old server keeps its users in another database than SQLite, and only that can be adopted",
             "leave it as it is, and set up ours beside it: leave out --adopt, and add --port PORT",
         )
+    for option in old["special"]:
+        yield Problem(
+            f"the old server was started with {option}, and ours cannot be: whoever uses it would not find it again",
+            "leave that out of its start script (with nginx in front of it, if need be), then adopt it",
+        )
     if old["running"] and not old["unit"]:
         yield Problem(
             f"the old server in {old['tree']} runs (process {old['pid']}) without a unit of systemd: "
@@ -236,6 +242,11 @@ def warnings(deployment: Deployment, old: dict[str, Any]) -> list[str]:
     left = [name for name in old["allowed_hosts"] if "*" in name.removesuffix(":*")]
     if left:
         found.append(f"the old server answered to {', '.join(left)}; ours wants every name: --allowed-host NAME")
+    if _numbers(old["version"]) < _HOST_CHECK:
+        found.append(
+            "the old server answered to every name; ours answers to localhost and to the names of its host: "
+            "for others, such as that of a web server in front of it, add --allowed-host NAME"
+        )
     if _numbers(old["version"]) < _numbers(deployment.mlflow.version):
         found.append(
             f"the copied databases are migrated from MLflow {old['version'] or 'of an unknown version'} to "

@@ -95,6 +95,7 @@ def test_all_settings_are_read(tree: Path) -> None:
         "proxied": True,
         "artifacts": "s3://bucket/ml",
         "served": "s3://bucket/ml",
+        "special": [],
         "aws": {
             "profile": "ml",
             "region": "eu-central-1",
@@ -152,6 +153,19 @@ def test_where_artifacts_are(tree: Path, options: str, proxied: bool, artifacts:
     old = known(tree)["old_server"]
     expected = (proxied, artifacts.replace("T/", f"{tree}/"), served.replace("T/", f"{tree}/"))
     assert (old["proxied"], old["artifacts"], old["served"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "special"),
+    [
+        ("--static-prefix /ml", ["--static-prefix /ml"]),
+        ("--gunicorn-opts '--certfile a --keyfile b'", ["--gunicorn-opts with a certificate"]),
+        ("--gunicorn-opts '--timeout 60'", []),
+    ],
+)
+def test_what_ours_does_not_have_is_told(tree: Path, options: str, special: list[str]) -> None:
+    (tree / "start_mlflow_server.sh").write_text(f"mlflow server {options}")
+    assert known(tree)["old_server"]["special"] == special
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ OLD = {
     "proxied": True,
     "artifacts": "s3://bucket/ml",
     "served": "s3://bucket/ml",
+    "special": [],
     "aws": {"profile": "ml", "region": "eu-central-1", "endpoint_url": "", "credentials": "keys", "problem": ""},
 }
 LOCAL = {**OLD, "artifacts": "/home/ubuntu/mlflow-server/mlartifacts", "aws": {}}
@@ -118,6 +119,7 @@ def test_what_somebody_asked_for_wins() -> None:
         ({"old_server": {**OLD, "database": "", "store": "postgresql"}}, "keeps its runs in postgresql"),
         ({"old_server": {**OLD, "database": "", "store": ""}}, "keeps its runs in files (./mlruns)"),
         ({"old_server": {**OLD, "auth": {**OLD["auth"], "database": ""}}}, "keeps its users in another database"),  # type: ignore[dict-item]
+        ({"old_server": {**OLD, "special": ["--static-prefix /ml"]}}, "was started with --static-prefix /ml"),
         ({"old_server": {**OLD, "unit": ""}}, "runs (process 77) without a unit of systemd"),
     ],
 )
@@ -209,6 +211,23 @@ def test_the_plan_is_the_deployments_own_with_the_data_before_the_unit() -> None
     unit = next(resource for resource in with_data if resource.id == "unit")
     assert isinstance(unit, File)
     assert unit.secret_keys
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"version": "3.17.2", "listen": "127.0.0.1", "allowed_hosts": []}, []),
+        ({"version": "3.17.2", "listen": "0.0.0.0"}, ["Safer is a tunnel", "answered to *.internal"]),
+        ({"version": "3.12.0", "allowed_hosts": []}, ["Safer is a tunnel", "are migrated from MLflow 3.12.0"]),
+        ({"version": "2.0.0", "allowed_hosts": []}, ["Safer", "answered to every name", "are migrated"]),
+        ({"proxied": False, "version": "3.17.2", "allowed_hosts": []}, ["Safer", "need keys of their own, as before"]),
+    ],
+)
+def test_what_should_be_known(changed: dict[str, Any], said: list[str]) -> None:
+    old = {**OLD, **changed}
+    found = adoption.warnings(adoption.with_settings(PLAIN, old), old)
+    assert len(found) == len(said)
+    assert all(words in note for words, note in zip(said, found, strict=True))
 
 
 def test_the_settings_hold_no_secret() -> None:

@@ -96,8 +96,16 @@ def _settings(command: ServerCommand, tree: str, user: str, pid: int) -> dict[st
         if auth
         else {"on": False},
         **artifacts,
+        "special": _special(said),
         "aws": aws.settings(command.environment, user) if "s3://" in str(artifacts) else {},
     }
+
+
+def _special(said: dict[str, str]) -> list[str]:
+    """Options by which people reach it in a way that ours does not have."""
+    found = [f"--static-prefix {said['--static-prefix']}"] if said.get("--static-prefix") else []
+    engines = ("--gunicorn-opts", "--uvicorn-opts", "--waitress-opts")
+    return found + [f"{name} with a certificate" for name in engines if "cert" in said.get(name, "")]
 
 
 def _artifacts(said: dict[str, str], folder: str) -> dict[str, Any]:
