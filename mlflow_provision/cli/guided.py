@@ -104,7 +104,7 @@ def _answers(
         answers = kept()
         # Secrets were not kept, and the host may have changed: these are asked and looked at again.
         answers.done -= {question.id for question in QUESTIONS if question.silent}
-        answers.done -= {"login.password"}
+        answers.done -= {"login.password", "credentials.keys"}
         answers.keys |= keys
         console.say("Your answers so far are kept; this goes on where you stopped.", "faint")
     else:
@@ -204,7 +204,8 @@ def _say_summary(console: Console, talk: Conversation) -> None:
     console.say()
     console.say("Summary", "strong")
     for line in lines(talk):
-        console.say(f"  {line.label:<12} {line.text}")
+        label = f"  {line.label:<12} "
+        console.say(textwrap.fill(line.text, WIDTH, initial_indent=label, subsequent_indent=" " * len(label)))
 
 
 def _say_pending(console: Console, pending: list[Result], in_full: bool) -> None:

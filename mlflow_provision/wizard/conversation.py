@@ -137,8 +137,8 @@ def trouble(talk: Conversation, error: ProvisionError) -> None:
     """Something that the world refused, told so that the next answer can be better."""
     for line in error.message.splitlines():
         talk.say(textwrap.fill(line, WIDTH), "bad")
-    for line in error.hint.splitlines():
-        talk.note(line)
+    for line in error.hint.splitlines():  # often a command: not to be broken
+        talk.say(f"  {line}", "faint")
 
 
 def given(answers: Answers, questions: Sequence[Question]) -> None:

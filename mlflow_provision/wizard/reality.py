@@ -109,6 +109,15 @@ class Reality:
             done = create_role(profile, name, policy_of(deployment), region)
             return done + attach_role(profile, region, instance, name)
 
+    def make_user(self, deployment: Deployment, profile: str) -> tuple[list[str], str, str]:
+        from mlflow_provision.aws.roles import create_user
+        from mlflow_provision.aws.wanted import policy_of
+
+        name = f"mlflow-{deployment.name}"
+        with self.busy(f"Making the user {name}"):
+            done, made = create_user(profile, name, policy_of(deployment))
+        return done, made.access_key_id, made.secret_access_key
+
     def look(self, deployment: Deployment) -> dict[str, Any]:
         from mlflow_provision.provision import look
 

@@ -57,6 +57,9 @@ class World(Protocol):
     def make_role(self, deployment: Deployment, profile: str, region: str, instance: str) -> list[str]:
         """Make a role with exactly that, and attach it to the instance: what was done, a line each."""
 
+    def make_user(self, deployment: Deployment, profile: str) -> tuple[list[str], str, str]:
+        """Make an IAM user with exactly that: what was done, the access key id and the secret access key."""
+
     def try_store(self, deployment: Deployment, secrets: Secrets) -> None:
         """Can the host use the bucket? Raises with all that is missing."""
 

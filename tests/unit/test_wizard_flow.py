@@ -233,6 +233,16 @@ def test_a_role_can_be_made_for_an_instance_without_one() -> None:
     assert it.talk.deployment.artifacts.credentials == "instance-role"
 
 
+def test_the_policy_can_be_seen_first_and_a_user_made_for_it() -> None:
+    it = run(aws(), {**TO_BUCKET, WAY: ["policy", "make a user"]})
+    assert "POLICY for s3://ours/mlflow" in it.text
+    assert "user for s3://ours/mlflow" in it.world.did
+    assert it.talk.deployment.artifacts.credentials == "keys"
+    assert it.talk.answers.secrets.aws_access_key_id == "MADE-ID"
+    assert "Access key id" not in it.person.asked
+    assert "CANARY" not in it.text
+
+
 def test_a_password_is_typed_twice() -> None:
     says = {
         "The administrator's password?": "typed",

@@ -138,6 +138,10 @@ class FakeWorld:
     def policy(self, deployment: Deployment) -> str:
         return f"POLICY for {deployment.artifacts.destination}"
 
+    def make_user(self, deployment: Deployment, profile: str) -> tuple[list[str], str, str]:
+        self.did.append(f"user for {deployment.artifacts.destination}")
+        return ["created the user"], "MADE-ID", "MADE-CANARY"
+
     def make_role(self, deployment: Deployment, profile: str, region: str, instance: str) -> list[str]:
         self.did.append(f"role for {deployment.artifacts.destination} on {instance}")
         self.role = ("mlflow-server", "")

@@ -10,21 +10,25 @@ from mlflow_provision.errors import ProvisionError
 from mlflow_provision.wizard.asking import Choice
 from mlflow_provision.wizard.conversation import AskAgain, Conversation, Question, trouble
 
-ROLE, PROFILE, KEYS, MAKE_ROLE = "instance-role", "profile", "keys", "make a role"
+ROLE, PROFILE, KEYS = "instance-role", "profile", "keys"
+MAKE_ROLE, MAKE_USER, POLICY = "make a role", "make a user", "policy"
 
 
 def choose_way(talk: Conversation) -> None:
-    choices = [
-        *_role_choices(talk),
-        _profile_choice(talk),
-        Choice(KEYS, "Keys that I type", "an access key of its own"),
-    ]
+    typed = Choice(KEYS, "Keys that I type", "an access key of its own")
+    choices = [*_role_choices(talk), _profile_choice(talk), typed, *_policy_choices(talk)]
     default = next(choice.value for choice in choices if not choice.why_not)
     flag = "--instance-role, --aws-profile or --aws-keys"
     answer = talk.ask.choose("How may the server use the bucket?", choices, default, flag)
+    if answer == POLICY:
+        talk.say(talk.world.policy(talk.deployment))
+        raise AskAgain
     if answer == MAKE_ROLE:
         _make_role(talk)
         answer = ROLE
+    elif answer == MAKE_USER:
+        _make_user(talk)
+        answer = KEYS
     talk.answers.put(artifacts__credentials=answer, artifacts__profile="")
     talk.answers.done -= {"credentials.profile", "credentials.keys", "credentials.test"}
 
@@ -68,12 +72,10 @@ def _after_refusal(talk: Conversation) -> None:
         Choice("credentials", "Other credentials"),
         Choice("bucket", "Another place for artifacts"),
     ]
-    if not talk.deployment.artifacts.endpoint_url:
-        choices.insert(
-            1, Choice("policy", "Show the policy that allows it", "for whoever looks after your AWS account")
-        )
+    if _at_amazon(talk):
+        choices.insert(1, Choice(POLICY, "Show the policy that allows it", "for whoever looks after the account"))
     answer = talk.ask.choose("What now?", choices, "again")
-    if answer == "policy":
+    if answer == POLICY:
         talk.say(talk.world.policy(talk.deployment))
     elif answer == "credentials":
         talk.answers.secrets = replace(talk.answers.secrets, aws_access_key_id="", aws_secret_access_key="")
@@ -84,7 +86,7 @@ def _after_refusal(talk: Conversation) -> None:
 
 
 def _role_choices(talk: Conversation) -> list[Choice]:
-    if talk.deployment.artifacts.endpoint_url:
+    if not _at_amazon(talk):
         return []
     role, why_not = talk.world.instance_role()
     choice = Choice(ROLE, "The instance role of the host", role or "no keys anywhere", "" if role else why_not)
@@ -100,6 +102,28 @@ def _profile_choice(talk: Conversation) -> Choice:
     return Choice(PROFILE, "A profile of ~/.aws on this machine", "its keys are copied to the host", why_not)
 
 
+def _policy_choices(talk: Conversation) -> list[Choice]:
+    """With rights in the account the identity can be made here; else others can make it from the policy."""
+    if not _at_amazon(talk):
+        return []
+    shown = Choice(POLICY, "First show me the policy it needs", "mlflow-provision iam-policy prints it too")
+    if not talk.answers.notes.get("aws_profile"):
+        return [shown]
+    return [
+        Choice(MAKE_USER, "A new IAM user", "made with your AWS profile, for exactly this bucket and prefix"),
+        shown,
+    ]
+
+
+def _make_user(talk: Conversation) -> None:
+    done, key, secret = talk.world.make_user(talk.deployment, talk.answers.notes["aws_profile"])
+    for line in done:
+        talk.say(f"  {line}")
+    talk.answers.secrets = replace(
+        talk.answers.secrets, aws_access_key_id=key, aws_secret_access_key=secret, aws_session_token=""
+    )
+
+
 def _make_role(talk: Conversation) -> None:
     notes = talk.answers.notes
     for line in talk.world.make_role(talk.deployment, notes["aws_profile"], notes["aws_region"], notes["instance"]):
@@ -108,6 +132,10 @@ def _make_role(talk: Conversation) -> None:
 
 def _key_problem(text: str) -> str | None:
     return (key_problem(text) or None) if text else "is empty"
+
+
+def _at_amazon(talk: Conversation) -> bool:
+    return not talk.deployment.artifacts.endpoint_url
 
 
 def _on_s3(talk: Conversation) -> bool:
