@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pexpect
@@ -90,16 +90,22 @@ class Terminal:
 
     def waits_for(self, text: str, timeout: float | None = None, again: bool = False) -> str:
         """Until a line matches (a pattern); that line. `again`: one more than there were before the last keys."""
-        deadline = time.monotonic() + (timeout or self.patience)
         pattern = re.compile(text)
         before = sum(1 for line in self._before if pattern.search(line)) if again else 0
-        while True:
-            self._read(0.05)
-            found = [line for line in self.everything if pattern.search(line)]
-            if len(found) > before:
-                return found[-1]
+
+        def found() -> list[str]:
+            return [line for line in self.everything if pattern.search(line)]
+
+        self.until(lambda: len(found()) > before, f"{text!r} is not on the screen", timeout)
+        return found()[-1]
+
+    def until(self, reached: Callable[[], bool], complaint: str, timeout: float | None = None) -> None:
+        """Until something can be seen."""
+        deadline = time.monotonic() + (timeout or self.patience)
+        while not reached():
             if time.monotonic() > deadline or not self._alive:
-                raise AssertionError(f"{text!r} is not on the screen:\n{self}")
+                raise AssertionError(f"{complaint}:\n{self}")
+            self._read(0.05)
 
     def press(self, *keys: str) -> Terminal:
         """Keys by their names, one after the other, as fast as fingers are."""
@@ -112,13 +118,10 @@ class Terminal:
     def types(self, text: str) -> Terminal:
         """Characters, without Enter."""
         self._before = self.everything
-        self._child.send(text)
-        self._read(0.2)
+        if text:
+            self._child.send(text)
+            self._read(0.2)
         return self
-
-    def answers(self, text: str) -> Terminal:
-        """Types a text and presses Enter."""
-        return self.types(text).press("enter")
 
     def resize(self, columns: int, rows: int) -> Terminal:
         self._child.setwinsize(rows, columns)
