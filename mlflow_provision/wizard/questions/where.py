@@ -103,7 +103,6 @@ def connect(talk: Conversation) -> None:
     talk.say()
     for line in card(talk.deployment, facts):
         talk.say(f"  {line}")
-    talk.say()
 
 
 def _after_refusal(talk: Conversation) -> None:
