@@ -15,12 +15,9 @@ LAST = "Is this right"  # the question below the summary
 
 
 @contextmanager
-def at_terminal(
-    operator: Operator, *arguments: str, columns: int = 80, rows: int = 24, **variables: str
-) -> Iterator[Terminal]:
+def at_terminal(operator: Operator, *arguments: str, columns: int = 80, rows: int = 24) -> Iterator[Terminal]:
     """Runs a command in a window; all that it showed is kept for the operator."""
-    environment = {**operator.environment, **variables}
-    environment.pop("COLUMNS")
+    environment = {name: value for name, value in operator.environment.items() if name != "COLUMNS"}
     argv = [sys.executable, "-m", "mlflow_provision", *arguments]
     with Terminal(argv, environment, columns, rows, operator.home) as terminal:
         try:

@@ -335,7 +335,8 @@ def test_colours_and_movement_can_be_had_without(
 ) -> None:
     flags = ("--artifacts", "/srv/artifacts", "--default-permission", "READ", "--backups", "/srv/backups")
     plain = "--plain" in arguments or "TERM" in variables
-    with untouched(host), at_terminal(operator, "setup", *flags, *arguments, **variables) as terminal:
+    operator.variables.update(variables)
+    with untouched(host), at_terminal(operator, "setup", *flags, *arguments) as terminal:
         if plain:
             _plainly(terminal, host.name)
         else:
@@ -345,7 +346,7 @@ def test_colours_and_movement_can_be_had_without(
         assert terminal.ended() == 1
         assert "Summary" in str(terminal)
         assert "Where should artifacts go" not in str(terminal)  # it has a flag
-    assert bool(COLOUR.search(terminal.raw)) is not (arguments or variables)
+    assert bool(COLOUR.search(terminal.raw)) is (not arguments and not variables)
     if plain:
         assert "\x1b" not in terminal.raw
         assert not re.search("[\u2500-\u28ff]", terminal.raw), terminal.raw
