@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from mlflow_provision.agent.protocol import CHANGED, FAILED, OK, Result
@@ -165,8 +167,16 @@ def _say_ending(console: Console, want: Wanted, adoption: Adoption) -> None:
     console.say()
     console.say(f"Adopted: {', '.join(said)}; all that was readable before is readable now.", "good")
     console.say(f"  The old server is stopped, and its folder is as it was: {old['tree']}")
-    unit = (
-        f" {old['unit_file']}" if old["unit"] not in ("", f"mlflow-{adoption.prepared.deployment.name}.service") else ""
-    )
-    console.say(f"  When you are satisfied, on the host:  sudo rm -r {old['tree']}{unit}")
+    console.say(f"  When you are satisfied, on the host:  {_removal(adoption)}")
     console.say(f"  A backup of its databases is in       {answer['backup']}")
+
+
+def _removal(adoption: Adoption) -> str:
+    """How to remove the old server. A folder that may hold other things, such as a home, is not named to `rm`."""
+    old, name = adoption.old, adoption.prepared.deployment.name
+    unit = "" if old["unit"] in ("", f"mlflow-{name}.service") else f" {old['unit_file']}"
+    tree = PurePosixPath(old["tree"])
+    if "mlflow" in tree.name.lower() and len(tree.parts) > 3:
+        return f"sudo rm -r {shlex.quote(str(tree))}{unit}"
+    database = PurePosixPath(old["database"])
+    return f"sudo rm {shlex.quote(str(database))}{unit}, and what else of {tree} belongs to it"

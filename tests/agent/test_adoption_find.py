@@ -113,6 +113,16 @@ def test_a_folder_without_a_unit_is_found_too(tree: Path) -> None:
     assert (old["unit"], old["tree"], old["port"]) == ("", str(tree), 5050)
 
 
+def test_the_folder_of_a_unit_without_a_script(tree: Path) -> None:
+    unit = tree.parents[2] / "units/mlflow-server.service"
+    start = f"ExecStart={tree}/venv/bin/mlflow server --port 7"
+    unit.write_text(f"[Service]\n{start}\nWorkingDirectory={tree}/data\n")
+    old = known(tree)["old_server"]
+    assert (old["tree"], old["folder"], old["port"]) == (f"{tree}/data", f"{tree}/data", 7)
+    unit.write_text(f"[Service]\n{start}\n")
+    assert known(tree)["old_server"]["tree"] == str(tree)
+
+
 def test_what_is_ours_or_was_adopted_is_not_offered_again(tree: Path) -> None:
     assert known(tree, ours=True) == {"old_server": None, "adoption": ""}
     journal = tree.parents[2] / "opt/another/adopted/adoption.json"

@@ -89,6 +89,11 @@ def test_flags_win(command_line: CommandLine, host: OldHost) -> None:
     assert "rm -r /home/ubuntu/mlflow-server /etc/systemd/system/mlflow-server.service" in result.stdout
 
 
+def test_a_home_is_not_named_to_rm(command_line: CommandLine, host: OldHost) -> None:
+    host.changed_facts["old_server"] = {**LOCAL, "tree": "/home/mlflow"}
+    assert "rm -r" not in command_line.run("setup", "ubuntu@box", "--adopt", "--yes").stdout
+
+
 def test_a_dry_run_only_looks(command_line: CommandLine, host: OldHost) -> None:
     result = command_line.run("setup", "ubuntu@box", "--adopt", "--dry-run", "--exit-code")
     assert result.exit_code == ExitCode.CHANGES_PENDING

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from mlflow_provision.agent.adoption import aws, databases, files, find, passwords, places, processes
+from mlflow_provision.agent.adoption import aws, databases, files, find, passwords, places
 
 
 def details(data: dict[str, Any]) -> dict[str, Any]:
@@ -13,7 +13,7 @@ def details(data: dict[str, Any]) -> dict[str, Any]:
     secrets file. `data`: the fact `old_server` as `old`, the `admin_password` that was given ("": none), and whether
     artifacts are `copied`."""
     old = data["old"]
-    live = processes.running_server(old["unit"], old["tree"]) is not None
+    live = find.running(old) is not None
     counts = databases.looked_up(old["database"], old["user"], live, databases.counts)
     auth = old["auth"].get("database", "")
     if auth and os.path.exists(auth):

@@ -22,11 +22,17 @@ def find(units: list[str], trees: list[str]) -> dict[str, Any] | None:
     return sorted(servers, key=lambda one: not one["running"])[0] if servers else None
 
 
+def running(old: dict[str, Any]) -> ServerCommand | None:
+    """The old server's process as it runs now. Ours may run by the name of its unit, but in a folder of ours."""
+    found = processes.running_server(old["unit"], old["tree"])
+    return found[1] if found and found[1].folder == old["folder"] else None
+
+
 def environment_of(old: dict[str, Any]) -> dict[str, str]:
     """The environment of an old server as it is now, secrets included: for the agent alone."""
-    running = processes.running_server(old["unit"], old["tree"])
-    if running:
-        return running[1].environment
+    process = running(old)
+    if process:
+        return process.environment
     if old["unit"] and os.path.exists(old["unit_file"]):
         said = unit_at(old["unit_file"]).server()
         return said.environment if said else {}
@@ -36,34 +42,34 @@ def environment_of(old: dict[str, Any]) -> dict[str, str]:
 
 def _of_unit(unit: Unit) -> dict[str, Any] | None:
     said = unit.server()
-    running = processes.running_server(unit.name, "")
-    command = running[1] if running else said
+    process = processes.running_server(unit.name, "")
+    command = process[1] if process else said
     if command is None:
         return None
-    # The process knows what it runs with; the script it came from knows where its own files are.
-    script = next((word for word in unit.arguments if word.endswith(".sh") or "/mlflow-server/" in word), "")
-    tree = os.path.dirname(script) if os.path.isabs(script) else command.folder
-    user = unit.user
-    if running:
-        user = _owner(f"/proc/{running[0]}") or user
-    elif said and said.user:
-        user = said.user
-    return {"unit": unit.name, "unit_file": unit.path, **_settings(command, tree, user, running[0] if running else 0)}
+    pid = process[0] if process else 0
+    user = _owner(f"/proc/{pid}") if pid else (said.user if said else "")
+    tree = _tree(unit, command)
+    return {"unit": unit.name, "unit_file": unit.path, **_settings(command, tree, user or unit.user, pid)}
+
+
+def _tree(unit: Unit, command: ServerCommand) -> str:
+    """The folder of it all: where the start script is, else where it runs, else where its environment is."""
+    scripts = [word for word in unit.arguments if word.endswith(".sh") and os.path.isabs(word)]
+    if scripts:
+        return os.path.dirname(scripts[0])
+    if command.folder not in ("", "/"):
+        return command.folder
+    programs = [word for word in command.argv if word.endswith("/bin/mlflow")]
+    return os.path.dirname(os.path.dirname(os.path.dirname(programs[0]))) if programs else command.folder
 
 
 def _of_tree(tree: str) -> dict[str, Any] | None:
     user = _owner(tree)
-    running = processes.running_server("", tree)
-    command = running[1] if running else _of_script(tree, user)
+    process = processes.running_server("", tree)
+    command = process[1] if process else _of_script(tree, user)
     if command is None:
         return None
-    unit = processes.unit_of(running[0]) if running else ""
-    return {
-        "unit": "",
-        "unit_file": "",
-        "foreign_unit": unit,
-        **_settings(command, tree, user, running[0] if running else 0),
-    }
+    return {"unit": "", "unit_file": "", **_settings(command, tree, user, process[0] if process else 0)}
 
 
 def _of_script(tree: str, user: str) -> ServerCommand | None:
