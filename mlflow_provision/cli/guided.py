@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlflow_provision.agent.protocol import CHANGED, Result
-from mlflow_provision.cli.command import again
+from mlflow_provision.agent.protocol import Result
 from mlflow_provision.cli.connection import questions
-from mlflow_provision.cli.target import Wanted, checked, wanted
-from mlflow_provision.console.text import plural
+from mlflow_provision.cli.decision import ADOPT, NO, SAVE, Decision, Manner, decided
+from mlflow_provision.cli.target import Wanted, wanted
 from mlflow_provision.errors import ExitCode, ProvisionError
-from mlflow_provision.wizard.conversation import WIDTH
 
 if TYPE_CHECKING:
     from mlflow_provision.console import Console
@@ -25,21 +22,7 @@ if TYPE_CHECKING:
     from mlflow_provision.wizard.conversation import Conversation
     from mlflow_provision.wizard.reality import Reality
 
-APPLY, CHANGE, DETAILS, SAVE, NO = "apply", "change", "details", "save", "no"
-FEW = 3  # paths that are worth naming
 RESUME = "mlflow-provision setup --resume"
-
-
-@dataclass(frozen=True)
-class Manner:
-    """How the questions are to be answered, and what is to happen afterwards."""
-
-    defaults: bool = False  # take the recommended answers
-    resume: bool = False
-    yes: bool = False
-    save_only: bool = False
-    accept_new_host_key: bool = False
-    artifacts_moved: bool = False
 
 
 def guided(
@@ -48,7 +31,7 @@ def guided(
     """Ask what is not known yet, show it all, and do what the person then decides."""
     from mlflow_provision.host import connect
     from mlflow_provision.wizard.answers import keep
-    from mlflow_provision.wizard.conversation import Conversation, Leave, converse
+    from mlflow_provision.wizard.conversation import Conversation
     from mlflow_provision.wizard.order import QUESTIONS
     from mlflow_provision.wizard.reality import Reality
 
@@ -67,15 +50,40 @@ def guided(
         patient=not manner.defaults,
     )
     try:
+        decision = _decided(console, talk, reality, manner)
+        return _done(console, talk, reality, manner, decision) if decision else None
+    finally:
+        reality.close()
+
+
+def _decided(console: Console, talk: Conversation, reality: Reality, manner: Manner) -> Decision | None:
+    """What the person wants in the end; None: nothing."""
+    from mlflow_provision.wizard.conversation import Leave, converse
+
+    try:
         converse(talk)
-        return _decide(console, talk, reality, manner)
+        return decided(console, talk, reality, manner, lambda: _asker(console, replace(manner, defaults=False)))
     except Leave:
         console.say("Everything stays as it is.")
         return None
     except (KeyboardInterrupt, EOFError, click.Abort):
-        raise _interrupted(console) from None
-    finally:
-        reality.close()
+        message = "interrupted: nothing was changed on the host. Your answers are kept"
+        raise ProvisionError(message, f"go on where you stopped: {RESUME}", ExitCode.INTERRUPTED) from None
+
+
+def _done(
+    console: Console, talk: Conversation, reality: Reality, manner: Manner, decision: Decision
+) -> ExitCode | None:
+    if decision.kind == ADOPT:
+        return _adopt(console, talk, reality, manner, decision.want)
+    if decision.kind == SAVE:
+        _save(console, decision)
+        return None
+    if decision.kind == NO or decision.prepared is None:
+        console.say(f"Nothing was changed. Your answers are kept: {RESUME}")
+        return ExitCode.FAILED
+    _carry_out(console, reality, decision.want, decision.prepared, decision.changes, list(decision.checks))
+    return None
 
 
 def nobody_to_ask(target: str | None, keys: Mapping[str, Any]) -> ProvisionError:
@@ -138,149 +146,12 @@ def _asker(console: Console, manner: Manner) -> Asker:
     return TerminalAsker(console.question)
 
 
-def _decide(console: Console, talk: Conversation, reality: Reality, manner: Manner) -> ExitCode | None:
-    """The summary with the plan below it, until the person has decided."""
-    from mlflow_provision.wizard.conversation import converse, trouble
-    from mlflow_provision.wizard.order import QUESTIONS
-
-    if talk.answers.adopt:
-        return _adopt(console, talk, reality, manner)
-    shown_in_full = False
-    while True:
-        _say_summary(console, talk)
-        want = _want(talk)
-        try:
-            prepared, pending, checks = _planned(console, reality, want, manner)
-        except ProvisionError as error:
-            if not talk.patient:
-                raise
-            trouble(talk, error)
-            prepared, pending, checks = None, [], []
-        else:
-            _say_pending(console, pending, shown_in_full)
-        decision = _decision(console, talk, manner, prepared is not None, len(pending), shown_in_full)
-        if decision == DETAILS:
-            shown_in_full = True
-        elif decision == CHANGE:
-            if (section := _section(console, talk)) is not None:
-                converse(talk, {one.id for one in QUESTIONS if one.section == section})
-        elif decision == SAVE:
-            _save(console, want, prepared)
-            return None
-        elif decision == NO or prepared is None:
-            console.say(f"Nothing was changed. Your answers are kept: {RESUME}")
-            return ExitCode.FAILED
-        else:
-            _carry_out(console, reality, want, prepared, len(pending), checks)
-            return None
-
-
-def _want(talk: Conversation) -> Wanted:
-    from mlflow_provision.config import deployment_path
-
-    deployment = checked(talk.deployment)
-    return Wanted(deployment, deployment_path(deployment.name), secrets=talk.answers.secrets)
-
-
-def _planned(
-    console: Console, reality: Reality, want: Wanted, manner: Manner
-) -> tuple[Prepared, list[Result], list[Result]]:
-    """What would change, and the quick look at a server where nothing would."""
-    from mlflow_provision.cli.setup import prepared_for
-    from mlflow_provision.provision import checks, plan_or_look
-
-    prepared = prepared_for(console, reality.host, want, manner.artifacts_moved)
-    console.home = prepared.facts["home"] if want.deployment.scope == "user" else ""
-    with console.busy("Comparing"):
-        results = console.steps(plan_or_look(reality.host, prepared), shown=())
-    pending = [result for result in results if result.verdict == CHANGED]
-    console.document.changes = len(pending)
-    return prepared, pending, checks(console.answer)
-
-
-def _say_summary(console: Console, talk: Conversation) -> None:
-    from mlflow_provision.wizard.summary import lines
-
-    console.say()
-    console.say("Summary", "strong")
-    for line in lines(talk):
-        label = f"  {line.label:<12} "
-        console.say(textwrap.fill(line.text, WIDTH, initial_indent=label, subsequent_indent=" " * len(label)))
-
-
-def _say_pending(console: Console, pending: list[Result], in_full: bool) -> None:
-    """The plan: short enough for the same screen, or with its diffs."""
-    console.say()
-    if not pending:
-        console.say("Plan: nothing to change.", "strong")
-    elif in_full:
-        console.say(f"Plan: {plural(len(pending), 'change')}", "strong")
-        for result in pending:
-            console.change(result)
-            console.diff(result.diff)
-    else:
-        console.say(f"Plan: {plural(len(pending), 'change')}", "strong")
-        titles = ", ".join(_in_brief([console.shortened(result.title) for result in pending]))
-        console.say(textwrap.fill(titles, WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False))
-    console.say()
-
-
-def _in_brief(titles: list[str]) -> list[str]:
-    """What changes, with many paths as a number of folders and files."""
-    paths = [title for title in titles if title.startswith(("/", "~"))]
-    if len(paths) <= FEW:
-        return titles
-    folders = sum(path.endswith("/") for path in paths)
-    counted = [plural(folders, "folder"), plural(len(paths) - folders, "file")]
-    return [
-        *(title for title in titles if title not in paths),
-        *(text for text in counted if not text.startswith("0 ")),
-    ]
-
-
-def _decision(
-    console: Console, talk: Conversation, manner: Manner, possible: bool, changes: int, shown_in_full: bool
-) -> str:
-    from mlflow_provision.wizard.asking import Back, Choice
-
-    if manner.save_only:
-        return SAVE
-    if manner.yes and possible:
-        return APPLY
-    if not console.asks:
-        raise ProvisionError(
-            f"{plural(changes, 'change')} pending, and there is no terminal to ask whether to apply them",
-            f"apply without a question: {again()} --yes",
-            ExitCode.USAGE,
-        )
-    choices = [Choice(APPLY, "Yes, set it up" if changes else "Yes, it is as it should be")] if possible else []
-    choices.append(Choice(CHANGE, "Change an answer"))
-    if possible and changes and not shown_in_full:
-        choices.append(Choice(DETAILS, "Show the plan in full"))
-    choices += [Choice(SAVE, "Save the deployment file only"), Choice(NO, "No, leave everything as it is")]
-    asker = _asker(console, replace(manner, defaults=False))
-    try:
-        return asker.choose("Is this right?", choices, choices[0].value, "--yes or --save-only")
-    except Back:
-        return CHANGE
-
-
-def _section(console: Console, talk: Conversation) -> str | None:
-    from mlflow_provision.wizard.asking import Back, Choice
-    from mlflow_provision.wizard.summary import lines
-
-    choices = [Choice(line.section, line.label, line.text) for line in lines(talk) if line.section]
-    try:
-        return talk.ask.choose("Which one?", choices, choices[0].value)
-    except Back:
-        return None
-
-
-def _save(console: Console, want: Wanted, prepared: Prepared | None) -> None:
+def _save(console: Console, decision: Decision) -> None:
     from mlflow_provision.cli.keeping import keep_both
     from mlflow_provision.config import Secrets
     from mlflow_provision.wizard.answers import forget_kept
 
+    want, prepared = decision.want, decision.prepared
     secrets = prepared.secrets if prepared else want.secrets or Secrets()
     keep_both(want, prepared.deployment if prepared else want.deployment, secrets)
     forget_kept()
@@ -304,22 +175,14 @@ def _carry_out(
         raise ProvisionError(error.message, hint, error.code) from None
 
 
-def _adopt(console: Console, talk: Conversation, reality: Reality, manner: Manner) -> ExitCode | None:
+def _adopt(console: Console, talk: Conversation, reality: Reality, manner: Manner, want: Wanted) -> ExitCode | None:
     from mlflow_provision.cli.adopting import adopt_on
     from mlflow_provision.wizard.answers import forget_kept
 
-    code = adopt_on(console, reality.host, _want(talk), talk.answers.keys, manner.yes)
+    code = adopt_on(console, reality.host, want, talk.answers.keys, manner.yes)
     if code is None:
         forget_kept()
     return code
-
-
-def _interrupted(console: Console) -> ProvisionError:
-    return ProvisionError(
-        "interrupted: nothing was changed on the host. Your answers are kept",
-        f"go on where you stopped: {RESUME}",
-        ExitCode.INTERRUPTED,
-    )
 
 
 def _nowhere(answers: Answers) -> None: ...

@@ -73,7 +73,8 @@ def setup_command(
         raise ProvisionError("--exit-code belongs to --dry-run", "add --dry-run, or use plan", ExitCode.USAGE)
     keys = given(flags)
     if resume or defaults or save_only or not (target or config):
-        from mlflow_provision.cli.guided import Manner, guided
+        from mlflow_provision.cli.decision import Manner
+        from mlflow_provision.cli.guided import guided
 
         refuse_together(config=config, adopt=adopt, dry_run=dry_run)
         manner = Manner(defaults, resume, yes, save_only, accept_new_host_key, artifacts_moved)
