@@ -67,6 +67,8 @@ def _decided(console: Console, talk: Conversation, reality: Reality, manner: Man
         console.say("Everything stays as it is.")
         return None
     except (KeyboardInterrupt, EOFError, click.Abort):
+        if not console.asks or not talk.answers.done:
+            raise ProvisionError("interrupted: nothing was changed", code=ExitCode.INTERRUPTED) from None
         message = "interrupted: nothing was changed on the host. Your answers are kept"
         raise ProvisionError(message, f"go on where you stopped: {RESUME}", ExitCode.INTERRUPTED) from None
 
