@@ -286,3 +286,17 @@ def test_a_sample_is_spread_evenly() -> None:
     chosen = readable.spread(items, 10)
     assert chosen == ["0", "100", "200", "300", "400", "500", "600", "700", "800", "900"]
     assert readable.spread(items[:3], 10) == ["0", "1", "2"]
+
+
+def test_the_deepest_folder_decides() -> None:
+    known: places.Moves = [("/a", ""), ("/a/own", "2"), ("/a/owner", "3")]
+    names = {uri: places.renamed(uri, known, "/a") for uri in ("/a/own/f", "/a/x", "own/f", "file:///a/owner", "/b/x")}
+    assert names == {
+        "/a/own/f": "mlflow-artifacts:/2/f",
+        "/a/x": "mlflow-artifacts:/x",
+        "own/f": "mlflow-artifacts:/2/f",
+        "file:///a/owner": "mlflow-artifacts:/3",
+        "/b/x": "/b/x",
+    }
+    for uri in (None, "", "models:/m-1", "runs:/r/x", "s3://b/p", "mlflow-artifacts:/1", "dbfs:/x", "gs://b"):
+        assert places.renamed(uri, known, "/a") == uri
