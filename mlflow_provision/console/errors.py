@@ -10,7 +10,7 @@ import textwrap
 
 import click
 
-from mlflow_provision.console.text import clean
+from mlflow_provision.console.text import clean, cut
 
 # A command at the end of a hint. It is never broken over two lines, so that it can be copied.
 _COMMAND = re.compile(r"(?:(.*: )|^)((?:mlflow-provision|sudo|ssh|ssh-keygen|aws|chmod|rm|less|cat|apt-get) .*)$")
@@ -21,7 +21,9 @@ def show_error(message: str, hint: str = "", plain: bool = False) -> None:
     person = sys.stderr.isatty() and not plain and os.environ.get("TERM") != "dumb"
     width = max(40, shutil.get_terminal_size().columns) if person else 0
     first, *rest = clean(message).splitlines() or ["unknown"]
-    lines = [*_wrapped("Error: " + first, width, "  "), *("  " + line for line in rest)]
+    lines = _wrapped("Error: " + first, width, "  ")
+    for line in rest:
+        lines += ["  " + part for part in (_wrapped(cut(line, 3 * width), width - 2, "  ") if width else [line])]
     for number, line in enumerate(clean(hint).splitlines()):
         lines += _hint(("  Next: " if number == 0 else "        ") + line, width)
     text = "\n".join(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Sequence
 from typing import TextIO
@@ -14,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mlflow_provision.agent.protocol import FAILED, SKIPPED, Result
-from mlflow_provision.console.text import clean, duration
+from mlflow_provision.console.text import clean, cut, duration
 
 _STYLES = {
     "": "",
@@ -90,7 +91,12 @@ class Terminal:
         if took:
             line.append("  " + took, style="dim")
         said = clean(result.summary).splitlines() if result.verdict == FAILED else []
-        return [line, *(Text("    " + text) for text in said)]
+        return [line, *(Text("    " + part) for text in said for part in self._wrapped(text))]
+
+    def _wrapped(self, text: str) -> list[str]:
+        """What a failed step says is never cut at the edge of the screen, and never a wall either."""
+        width = max(20, self._console.width - 5)
+        return textwrap.wrap(cut(text, 3 * width), width, break_on_hyphens=False) or [""]
 
     def _mark(self, verdict: str) -> tuple[str, str]:
         if verdict == FAILED:

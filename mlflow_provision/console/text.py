@@ -13,6 +13,11 @@ def clean(text: str) -> str:
     return _CONTROLS.sub("", _ESCAPES.sub("", text)).expandtabs(4)
 
 
+def cut(line: str, length: int) -> str:
+    """The beginning of a line that is longer than that: a log may hold a page without a break."""
+    return line if len(line) <= length else line[: length - 1] + "…"
+
+
 def duration(seconds: float) -> str:
     """How long something took: nothing below a twentieth of a second, else `0.4s`, `12s`, `2m 05s`."""
     if seconds < 0.05:

@@ -232,6 +232,17 @@ def test_errors_on_a_terminal_are_wrapped_and_red(terminal: Stream, monkeypatch:
     assert bare.getvalue() == "Error: word\n"
 
 
+def test_a_page_without_a_break_is_no_wall(terminal: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr("sys.stderr", terminal)
+    show_error("the server died:\n" + "x" * 9000 + "\n" + "word " * 30 + "\nImportError: no", "do this")
+    Console(Document("verify"), Terminal(terminal)).verdicts([Result("a", "is healthy", FAILED, 0, "y" * 9000)])
+    text = terminal.getvalue()
+    assert "  xxx" in text and "  word" in text and "\n  ImportError: no\n" in text and "    yyy" in text
+    assert len(text) < 800
+    assert max(len(line.rstrip()) for line in terminal.lines if "x" not in line) <= 80
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0.01, ""), (0.4, "0.4s"), (9.9, "9.9s"), (9.96, "10s"), (59, "59s"), (59.7, "1m 00s"), (125, "2m 05s")],
