@@ -189,3 +189,12 @@ def test_how_much_is_downloaded_is_bounded(adoption: Adoption, monkeypatch: pyte
     asked.clear()
     assert readable.wrong_copies(Client(""), large, lambda: False) == ([], 2)
     assert asked == ["a", "c"]
+
+
+def test_how_much_is_listed_is_bounded(adoption: Adoption, monkeypatch: pytest.MonkeyPatch) -> None:
+    many: dict[str, Any] = {"runs": {f"{number:04}": [0, 0] for number in range(1000)}}
+    adoption.now["artifacts"] = {run: {"a": 1} for run in many["runs"]}
+    found = readable.with_artifacts(Client(""), many, lambda: False)
+    assert (len(found["artifacts"]), len(found["files"])) == (100, 20)
+    monkeypatch.setattr(readable, "_LISTING", -1.0)
+    assert readable.with_artifacts(Client(""), many, lambda: False)["artifacts"] == {}

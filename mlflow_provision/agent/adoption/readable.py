@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from typing import Any, Callable, Iterator
 from urllib.parse import quote
 
@@ -14,6 +15,7 @@ _API = "/api/2.0/mlflow/"
 _AT_ONCE = 100  # experiments of one search
 _PAGE = 500  # runs of one answer
 _LISTED_RUNS = 100  # runs whose artifacts are listed one by one
+_LISTING = 60.0  # seconds for that
 _READ_FILES = 20  # files among those that are read byte for byte
 _LARGEST_READ = 8 << 20
 _DOWNLOADED = 1 << 30  # bytes of copied artifacts that are downloaded again at most
@@ -44,11 +46,15 @@ def readable(client: Client, stopping: Callable[[], bool]) -> dict[str, Any]:
 
 
 def with_artifacts(client: Client, found: dict[str, Any], stopping: Callable[[], bool]) -> dict[str, Any]:
-    """The same with the artifacts of some runs: up to 100, spread evenly, and up to 20 of their files."""
+    """The same with the artifacts of some runs: up to 100, spread evenly, or as many as a minute is enough for; and up
+    to 20 of their files. (A server without a cache for passwords takes a third of a second for each folder.)"""
+    deadline = time.monotonic() + _LISTING
     listed: dict[str, dict[str, int]] = {}
     files: dict[str, str] = {}
     for run in spread(sorted(found["runs"]), _LISTED_RUNS):
         _unless(stopping)
+        if time.monotonic() > deadline:
+            break
         listed[run] = artifacts(client, run)
         for path, size in sorted(listed[run].items()):
             if len(files) < _READ_FILES and size <= _LARGEST_READ:
