@@ -73,7 +73,10 @@ class Conversation:
 
     def note(self, text: str) -> None:
         """An explanation beside a question."""
-        self.say(textwrap.fill(text, WIDTH, initial_indent="  ", subsequent_indent="  "), "faint")
+        lines = textwrap.wrap(
+            text, WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False, break_long_words=False
+        )
+        self.say("\n".join(lines), "faint")
 
 
 def always(talk: Conversation) -> bool:
