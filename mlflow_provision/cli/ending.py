@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlflow_provision.cli.address import address, needs_tunnel, tunnel_command
-from mlflow_provision.cli.program import executable, program
+from mlflow_provision.cli.program import program
 from mlflow_provision.console.text import duration, plural
 
 if TYPE_CHECKING:
@@ -69,11 +69,10 @@ def _say_use(console: Console, want: Wanted, prepared: Prepared) -> None:
 
 
 def three_lines(name: str) -> list[str]:
-    """They find the server and log in, without the password in them."""
-    asked = json.dumps([executable(), "env", name, "--format", "json"])
+    """They find the server and log in, without the password in them; 80 columns for a short name."""
     return [
-        "import json, mlflow, os, subprocess",
-        f"os.environ.update(json.loads(subprocess.check_output({asked})))",
+        "import json, mlflow, os",
+        f"os.environ |= json.load(os.popen({json.dumps(f'{program()} env {name} --format json')}))",
         'mlflow.log_metric("m", 1)',
     ]
 

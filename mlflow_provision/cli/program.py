@@ -12,15 +12,10 @@ NAME = "mlflow-provision"
 
 def program() -> str:
     """Our name where the shell finds it; else, in a virtual environment that is not active, the path to us."""
-    return shlex.quote(executable())
-
-
-def executable() -> str:
-    """The same, as an argument list begins with it."""
     started = Path(sys.argv[0])
     if started.name != NAME:
         return NAME
     found = shutil.which(NAME)
     if found and Path(found).resolve() == started.resolve():
         return NAME
-    return str(started.absolute())
+    return shlex.quote(str(started.absolute()))

@@ -47,10 +47,8 @@ def test_the_last_words_of_a_first_setup_can_be_pasted(command_line: CommandLine
     *_, heading, first, second, third = said
     assert heading == "Three lines of Python that use it, in any Python that has mlflow:"
     compile("\n".join([first, second, third]), "pasted", "exec")
-    assert second == (
-        "os.environ.update(json.loads(subprocess.check_output("
-        '["mlflow-provision", "env", "server", "--format", "json"])))'
-    )
+    assert second == 'os.environ |= json.load(os.popen("mlflow-provision env server --format json"))'
+    assert max(map(len, (first, second, third))) <= 80
 
 
 def test_the_password_is_kept_even_if_applying_fails(command_line: CommandLine) -> None:
