@@ -7,11 +7,15 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mlflow_provision import provision
+from mlflow_provision.config import Deployment, Secrets
+from mlflow_provision.host import connect
 from tests.e2e.old_server import ADMIN_PASSWORD, SECRET_KEY, TREE, UNIT, USERS, OldServer, fingerprint, install_packages
 from tests.e2e.operator import Operator, on
 from tests.e2e.test_interruptions import AGENT
@@ -23,44 +27,62 @@ OURS = "/opt/mlflow/server"
 CANARIES = (ADMIN_PASSWORD, SECRET_KEY, *USERS.values(), "CANARY-in-the-unit")
 
 
+@dataclass(frozen=True)
+class Furnished:
+    """A host with the usual old server on it, and what people had made and could see there."""
+
+    snapshot: Snapshot
+    made: dict[str, str]
+    shown: dict[str, Any]
+
+
 @pytest.fixture(scope="module")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Snapshot]:
+def packages() -> Iterator[Snapshot]:
     """A host on which the script has installed MLflow; with the release that ours needs, of another deployment."""
     with LabHost() as lab_host:
         install_packages(lab_host)
-        operator = Operator(tmp_path_factory.mktemp("other"), lab_host.ssh_config)
-        operator.json("setup", on(lab_host), "--yes", "--name", "other", "--port", "5999")
-        lab_host.run(["systemctl", "disable", "--quiet", "--now", "mlflow-other"])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MLFLOW_PROVISION_SSH_CONFIG", str(lab_host.ssh_config))
+            deployment = Deployment("other", on(lab_host))
+            host = connect(deployment)
+            prepared = provision.prepare(host, deployment, Secrets())
+            without_service = [one for one in prepared.resources if one.id not in ("service", "record")]
+            list(provision.apply_resources(host, without_service, deployment, prepared.facts, "setup"))
+            host.close()
         snapshot = lab_host.snapshot()
     yield snapshot
     snapshot.remove()
 
 
 @pytest.fixture(scope="module")
-def furnished(
-    packages: Snapshot, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Snapshot, dict[str, str]]]:
-    """With the usual old server, filled."""
+def furnished(packages: Snapshot) -> Iterator[Furnished]:
     with LabHost(base=packages) as lab_host:
         old = OldServer()
         old.install(lab_host)
         made = old.fill(lab_host)
+        shown = everything(lab_host, "admin", ADMIN_PASSWORD, made)
         snapshot = lab_host.snapshot()
-    yield snapshot, made
+    yield Furnished(snapshot, made, shown)
     snapshot.remove()
 
 
 @pytest.fixture
-def old_host(furnished: tuple[Snapshot, dict[str, str]]) -> Iterator[LabHost]:
+def old_host(furnished: Furnished) -> Iterator[LabHost]:
     """A host with a running old server of its own."""
-    with LabHost(base=furnished[0]) as lab_host:
+    with LabHost(base=furnished.snapshot) as lab_host:
         OldServer().wait(lab_host)
         yield lab_host
 
 
 @pytest.fixture
-def made(furnished: tuple[Snapshot, dict[str, str]]) -> dict[str, str]:
-    return furnished[1]
+def made(furnished: Furnished) -> dict[str, str]:
+    return furnished.made
+
+
+@pytest.fixture
+def shown(furnished: Furnished) -> dict[str, Any]:
+    """What people could see before."""
+    return furnished.shown
 
 
 @pytest.fixture
@@ -68,7 +90,9 @@ def operator(old_host: LabHost, tmp_path: Path) -> Operator:
     return Operator(tmp_path, old_host.ssh_config)
 
 
-def test_everything_is_taken_over(old_host: LabHost, operator: Operator, made: dict[str, str]) -> None:
+def test_everything_is_taken_over(
+    old_host: LabHost, operator: Operator, made: dict[str, str], shown: dict[str, Any]
+) -> None:
     """Looked at first, and refused with a wrong password: neither leaves a trace. Then adopted, users and all."""
     with untouched(old_host, ignoring="/mlflow-server/mlflow.db"):
         answer = operator.json("setup", on(old_host), "--adopt", "--dry-run", "--exit-code", code=4)
@@ -84,7 +108,6 @@ def test_everything_is_taken_over(old_host: LabHost, operator: Operator, made: d
         assert not operator.config.exists()
 
     before = fingerprint(old_host)
-    shown = everything(old_host, "admin", ADMIN_PASSWORD, made)
     answer = operator.json("setup", on(old_host), "--adopt", "--yes")
     assert {check["verdict"] for check in answer["verify"]} == {"ok"}
     assert (
@@ -114,10 +137,11 @@ def test_everything_is_taken_over(old_host: LabHost, operator: Operator, made: d
     assert found.stdout == ""
 
 
-def test_it_comes_back_when_ours_fails(old_host: LabHost, operator: Operator, made: dict[str, str]) -> None:
+def test_it_comes_back_when_ours_fails(
+    old_host: LabHost, operator: Operator, made: dict[str, str], shown: dict[str, Any]
+) -> None:
     """Ours dies at its start: a drop-in of somebody's kills every server that is not the old one."""
     before, unit = fingerprint(old_host), old_host.path(f"/etc/systemd/system/{UNIT}").read_text()
-    shown = everything(old_host, "admin", ADMIN_PASSWORD, made)
     folder = "/etc/systemd/system/service.d"  # of every unit, so it stays
     old_host.run(["mkdir", folder])
     old_host.run(["tee", f"{folder}/trap.conf"], input="[Service]\nInaccessiblePaths=-/opt/mlflow/releases\n")
@@ -131,9 +155,10 @@ def test_it_comes_back_when_ours_fails(old_host: LabHost, operator: Operator, ma
     assert without_databases(fingerprint(old_host)) == without_databases(before)
 
 
-def test_killed_after_each_phase(old_host: LabHost, operator: Operator, made: dict[str, str]) -> None:
+def test_killed_after_each_phase(
+    old_host: LabHost, operator: Operator, made: dict[str, str], shown: dict[str, Any]
+) -> None:
     """kill -9 for the agent in every phase, one after the other, and run again each time: adopted in the end."""
-    shown = everything(old_host, "admin", ADMIN_PASSWORD, made)
     before = fingerprint(old_host)
     for wanted in ("stopping", "rolling-back", "moving", "starting"):
         assert killed_in(old_host, operator, wanted)
@@ -145,10 +170,11 @@ def test_killed_after_each_phase(old_host: LabHost, operator: Operator, made: di
     assert operator.json("setup", NAME)["changes"] == 0
 
 
-def test_nobody_is_there_any_more(old_host: LabHost, operator: Operator, made: dict[str, str]) -> None:
+def test_nobody_is_there_any_more(
+    old_host: LabHost, operator: Operator, made: dict[str, str], shown: dict[str, Any]
+) -> None:
     """The operator's machine is gone while databases are copied; then Ctrl-C while ours starts: the host itself
     brings the old server back."""
-    shown = everything(old_host, "admin", ADMIN_PASSWORD, made)
     setup = operator.start("setup", on(old_host), "--adopt", "--yes")
     wait_for(old_host, setup, "moving")
     setup.kill()

@@ -93,7 +93,7 @@ def move(data: AdoptedData, context: Context) -> None:
     context.output("stopping the old server")
     journal.make()
     data.old_unit.save()
-    journal.write(STOPPING, old=old, was=state, unit=data.unit, unit_file=data.unit_file, served=False)
+    journal.write(STOPPING, old=old, was=state, unit=data.unit, unit_file=data.unit_file, served=False, failed="")
     data.old_unit.stop()
     _nobody_writes(old)
     journal.write(MOVING)

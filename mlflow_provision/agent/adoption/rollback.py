@@ -23,9 +23,13 @@ def roll_back(data: AdoptedData) -> str:
     noted = journal.read()
     if not noted:
         return "the old server was not touched"
-    journal.write(ROLLING_BACK)
+    kept = str(noted.get("failed") or _new_folder(data)) if noted.get("served") else ""
+    journal.write(ROLLING_BACK, failed=kept)
     _stop_ours(data)
-    kept = _set_aside(data) if noted.get("served") else _drop(data)
+    if kept:
+        _set_aside(data, kept)
+    else:
+        _drop(data)
     Path(data.record).unlink(missing_ok=True)
     was = noted["was"]
     data.old_unit.bring_back(was)
@@ -47,16 +51,18 @@ def _stop_ours(data: AdoptedData) -> None:
         command.run(["systemctl", "daemon-reload"])
 
 
-def _drop(data: AdoptedData) -> str:
+def _new_folder(data: AdoptedData) -> str:
+    return data.journal.path("failed-" + time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
+
+
+def _drop(data: AdoptedData) -> None:
     """Nobody has ever written to these copies."""
     databases.remove(data.database)
     databases.remove(data.auth_database)
-    return ""
 
 
-def _set_aside(data: AdoptedData) -> str:
+def _set_aside(data: AdoptedData, folder: str) -> None:
     """Others may have written to ours: keep all of it."""
-    folder = data.journal.path("failed-" + time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
     os.makedirs(folder, mode=0o700, exist_ok=True)
     for name, path in (("mlflow.db", data.database), ("basic_auth.db", data.auth_database)):
         for ending in ("", *databases.BESIDE):
@@ -65,7 +71,6 @@ def _set_aside(data: AdoptedData) -> str:
     inside = data.artifacts.startswith(data.base + "/")
     if inside and os.path.isdir(data.artifacts) and not os.path.exists(f"{folder}/artifacts"):
         os.rename(data.artifacts, f"{folder}/artifacts")
-    return folder
 
 
 def _wait(data: AdoptedData) -> None:
