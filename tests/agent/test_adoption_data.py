@@ -9,13 +9,15 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mlflow_provision.agent.adoption import databases, files, passwords, places, readable
+from mlflow_provision.agent.adoption import databases, files, migration, passwords, places, readable
 from mlflow_provision.agent.protocol import AgentError
+from mlflow_provision.agent.resources.adopted_data import AdoptedData
 
 SCHEMA = """
 CREATE TABLE alembic_version (version_num TEXT);
@@ -300,3 +302,32 @@ def test_the_deepest_folder_decides() -> None:
     }
     for uri in (None, "", "models:/m-1", "runs:/r/x", "s3://b/p", "mlflow-artifacts:/1", "dbfs:/x", "gs://b"):
         assert places.renamed(uri, known, "/a") == uri
+
+
+@pytest.mark.parametrize(
+    ("environment", "rows", "expected"),
+    [
+        ({"MLFLOW_CRYPTO_KEK_PASSPHRASE": "it's $HOME's"}, 1, "it's $HOME's"),
+        ({}, 1, "mlflow-default-kek-passphrase-for-development-only"),
+        ({"MLFLOW_CRYPTO_KEK_PASSPHRASE": "theirs"}, 0, "ours"),
+    ],
+)
+def test_stored_secrets_stay_readable(tmp_path: Path, environment: dict[str, str], rows: int, expected: str) -> None:
+    """A database with secrets of the gateway is useless without the passphrase they were encrypted with."""
+    base = tmp_path / "server"
+    (base / "adopted").mkdir(parents=True)
+    with closing(sqlite3.connect(base / "adopted/mlflow.db")) as connection:
+        connection.execute("CREATE TABLE secrets (name TEXT)")
+        connection.executemany("INSERT INTO secrets VALUES (?)", [("s",)] * rows)
+        connection.commit()
+    secrets = tmp_path / "secrets.env"
+    secrets.write_text("FIRST=1\nMLFLOW_CRYPTO_KEK_PASSPHRASE=ours\nLAST=2\n")
+    secrets.chmod(0o640)
+    strings = [one.name for one in fields(AdoptedData) if one.name not in ("id", "old", "base", "secrets_env")]
+    empty: dict[str, Any] = dict.fromkeys(strings, "")
+    data = AdoptedData(id="x", old={}, base=str(base), secrets_env=str(secrets), **empty)
+    migration.keep_passphrase(data, environment)
+    script = f'. {secrets}; printf "%s|%s|%s" "$FIRST" "$LAST" "$MLFLOW_CRYPTO_KEK_PASSPHRASE"'
+    said = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
+    assert said == f"1|2|{expected}"
+    assert secrets.stat().st_mode & 0o777 == 0o640

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import shutil
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlflow_provision.agent import command
 from mlflow_provision.agent.adoption import (
     MOVING,
     STARTING,
@@ -18,6 +14,7 @@ from mlflow_provision.agent.adoption import (
     databases,
     files,
     find,
+    migration,
     places,
     processes,
     readable,
@@ -25,57 +22,14 @@ from mlflow_provision.agent.adoption import (
 from mlflow_provision.agent.http import Client
 from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.resources import ownership
-from mlflow_provision.agent.resources.file import read, replace
+from mlflow_provision.agent.resources.file import replace
 
 if TYPE_CHECKING:
     from mlflow_provision.agent.resources.adopted_data import AdoptedData
     from mlflow_provision.agent.resources.base import Context
 
 INVENTORY = "inventory.json"
-_KEK = "MLFLOW_CRYPTO_KEK_PASSPHRASE"
-_PUBLIC_KEK = "mlflow-default-kek-passphrase-for-development-only"
 _PATIENCE = 15.0  # seconds for the last process to close the database
-
-# Runs with the release's Python. Only root may write the bytecode beside the modules: with it the migration, and the
-# first start of ours, take half the time, during which there is no server.
-_IMPORT = """
-import warnings
-warnings.simplefilter("ignore")
-import sqlalchemy.orm, alembic.command, mlflow.store.db.utils, mlflow.server.auth.sqlalchemy_store
-try:
-    import mlflow.server.fastapi_app
-except ImportError:
-    pass
-"""
-
-# Runs with the release's Python, as the service user: lock files and journals must be its own.
-_MIGRATE = """
-import json, os, sys, warnings
-warnings.simplefilter("ignore")
-request = json.load(sys.stdin)
-if request["user"] and os.geteuid() == 0:
-    import ctypes, pwd
-    account = pwd.getpwnam(request["user"])
-    os.initgroups(request["user"], account.pw_gid)
-    os.setgid(account.pw_gid)
-    os.setuid(account.pw_uid)
-    # The kernel forgets that we die with our parent when we become somebody else.
-    ctypes.CDLL(None).prctl(1, 9)
-    if os.getppid() == 1:
-        sys.exit("the agent is gone")
-os.umask(0o077)
-os.chdir(os.path.dirname(request["tracking"]))
-from sqlalchemy import create_engine
-from mlflow.store.db.utils import _upgrade_db
-engine = create_engine("sqlite:///" + request["tracking"])
-_upgrade_db(engine)
-engine.dispose()
-if request["auth"]:
-    from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
-    store = SqlAlchemyStore()
-    store.init_db("sqlite:///" + request["auth"])
-    store.engine.dispose()
-"""
 
 
 def move(data: AdoptedData, context: Context) -> None:
@@ -86,8 +40,7 @@ def move(data: AdoptedData, context: Context) -> None:
     moves: places.Moves = [(source, relative) for source, relative in found]
     shown = _shown_by_the_old_one(data, context) if live else None
     copied = _copied(data, moves, {}, context)
-    context.output("importing the new MLflow")
-    _python(data, _IMPORT, "", context)
+    migration.prepare(data, context)
     state = data.old_unit.state()
     environment = find.environment_of(old)
     context.output("stopping the old server")
@@ -105,9 +58,9 @@ def move(data: AdoptedData, context: Context) -> None:
     copied = _copied(data, moves, copied, context)
     if moves and data.artifacts:
         places.rename_all(data.database, moves, old["folder"])
-    _migrate(data, bool(backups.get("auth")), context)
+    migration.migrate(data, bool(backups.get("auth")), context)
     _compare(data, backups)
-    _keep_kek(data, environment)
+    migration.keep_passphrase(data, environment)
     _hand_over(data)
     counted = {**_counted(backups), "artifacts": len(copied)}
     before = _expected(backups["tracking"], shown)
@@ -203,27 +156,6 @@ def _copy_databases(data: AdoptedData, backups: dict[str, str]) -> None:
             os.replace(beside, target)
 
 
-def _migrate(data: AdoptedData, auth: bool, context: Context) -> None:
-    context.output("migrating the copies")
-    request = {
-        "user": data.owner,
-        "tracking": data.database,
-        "auth": data.auth_database if auth else "",
-    }
-    _python(data, _MIGRATE, json.dumps(request), context)
-
-
-def _python(data: AdoptedData, program: str, stdin: str, context: Context) -> None:
-    environment = {
-        "HOME": data.release,
-        "MLFLOW_AUTH_CONFIG_PATH": data.config,
-        "MLFLOW_FLASK_SERVER_SECRET_KEY": "only for this import",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    }
-    argv = [f"{data.release}/bin/python", "-W", "ignore", "-c", program]
-    command.run(argv, stdin=stdin, env=environment, stopping=context.stopping)
-
-
 def _compare(data: AdoptedData, backups: dict[str, str]) -> None:
     """Every row of the old databases is in ours."""
     found = databases.differences(backups["tracking"], data.database)
@@ -239,20 +171,6 @@ def _counted(backups: dict[str, str]) -> dict[str, int]:
         with databases.reading(path) as connection:
             found.update(databases.counts(connection))
     return found
-
-
-def _keep_kek(data: AdoptedData, environment: dict[str, str]) -> None:
-    """Gateway secrets in the database can be read with their old passphrase only."""
-    with databases.reading(data.journal.path("mlflow.db")) as connection:
-        if not databases.columns(connection, "secrets"):
-            return
-        if not connection.execute("SELECT count(*) FROM secrets").fetchone()[0]:
-            return
-    passphrase = environment.get(_KEK) or _PUBLIC_KEK
-    old = read(data.secrets_env) or ""
-    text = re.sub(rf"^{_KEK}=.*\n", "", old, flags=re.MULTILINE) + f"{_KEK}={passphrase}\n"
-    info = Path(data.secrets_env).stat()
-    replace(data.secrets_env, text, info.st_mode & 0o777, "root", Path(data.secrets_env).group())
 
 
 def _hand_over(data: AdoptedData) -> None:
