@@ -129,8 +129,7 @@ UNIT_TEXT = dedent(f"""\
     """)
 
 FILL = f"""
-import json, os, pathlib, sys, tempfile
-import mlflow
+import json, os, pathlib, requests, sys, tempfile
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 auth = json.loads(sys.argv[1])
@@ -157,14 +156,13 @@ client.delete_run(made["run2"])
 client.create_registered_model("churn")
 client.create_model_version("churn", client.get_run(made["run0"]).info.artifact_uri + "/nested", made["run0"])
 if auth:
-    from mlflow.server import get_app_client
-    users = get_app_client("basic-auth", tracking_uri=os.environ["MLFLOW_TRACKING_URI"])
+    def post(path, **data):
+        who = (os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"])
+        requests.post(os.environ["MLFLOW_TRACKING_URI"] + path, json=data, auth=who).raise_for_status()
     for name, password in {USERS!r}.items():
-        users.create_user(name, password)
-    try:
-        users.create_experiment_permission(made["experiment"], "ada", "READ")
-    except Exception:  # gone since roles came
-        pass
+        post("/api/2.0/mlflow/users/create", username=name, password=password)
+    permission = dict(resource_type="experiment", resource_id=made["experiment"], permission="MANAGE")
+    post("/api/3.0/mlflow/users/permissions/grant", username="ada", **permission)
 print(json.dumps(made))
 """
 

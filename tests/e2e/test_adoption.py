@@ -115,9 +115,12 @@ def test_everything_is_taken_over(
     )
     assert everything(old_host, "admin", ADMIN_PASSWORD, made) == shown
     assert fingerprint(old_host) == before
-    for name, password in USERS.items():
-        assert status(old_host, "/api/2.0/mlflow/users/current", name, password) == 200
-        assert status(old_host, "/api/2.0/mlflow/users/current", name, password + "x") == 401
+    for name, permission in (("ada", "MANAGE"), ("grace", "EDIT")):
+        assert status(old_host, "/api/2.0/mlflow/users/current", name, USERS[name]) == 200
+        assert status(old_host, "/api/2.0/mlflow/users/current", name, USERS[name] + "x") == 401
+        asked = f"username={name}&resource_type=experiment&resource_id={made['experiment']}"
+        answered = get(old_host, f"/api/3.0/mlflow/users/permissions/get?{asked}", "admin", ADMIN_PASSWORD, 5000)
+        assert json.loads(answered)["permission"] == permission
     deployment = operator.toml(NAME).read_text()
     assert 'listen = "0.0.0.0"' in deployment
     assert 'default_permission = "EDIT"' in deployment
