@@ -29,11 +29,11 @@ def adopt_on(
     """Adopt the old server on this host; `keys` are the flags, which win over its settings. `dry_run`: only look."""
     from mlflow_provision.preflight import warnings
 
-    want, adoption = _prepared(console, host, want, keys)
+    want, adoption = adoption_for(console, host, want, keys)
     prepared = adoption.prepared
     say_host(console, prepared)
-    _say_old_server(console, adoption)
-    changes = _planned(console, host, adoption, diffs=dry_run)
+    say_old_server(console, adoption)
+    changes = say_plan(console, planned(console, host, adoption), dry_run)
     for note in [*adoption.notes, *warnings(prepared.deployment)]:
         console.note(note)
     if dry_run:
@@ -42,13 +42,20 @@ def adopt_on(
         return ExitCode.CHANGES_PENDING
     if not confirmed(console, changes, yes):
         return ExitCode.FAILED
-    _keep(want, adoption)
-    with stoppable(console, host):
-        from mlflow_provision.adoption import adopt
-
-        console.steps(adopt(host, adoption, f"setup {prepared.deployment.name} --adopt"), (CHANGED, OK, FAILED))
-    _say_ending(console, want, adoption)
+    take_over(console, host, want, adoption)
     return None
+
+
+def take_over(console: Console, host: Host, want: Wanted, adoption: Adoption) -> None:
+    """What was decided: kept here, done there, and told."""
+    from mlflow_provision.adoption import adopt
+    from mlflow_provision.cli.keeping import keep
+
+    keep(want, adoption.prepared)
+    with stoppable(console, host):
+        what = f"setup {adoption.prepared.deployment.name} --adopt"
+        console.steps(adopt(host, adoption, what), (CHANGED, OK, FAILED))
+    _say_ending(console, want, adoption)
 
 
 def adopt_over(
@@ -73,7 +80,8 @@ def adopt_over(
     return otherwise()
 
 
-def _prepared(console: Console, host: Host, want: Wanted, keys: Mapping[str, Any]) -> tuple[Wanted, Adoption]:
+def adoption_for(console: Console, host: Host, want: Wanted, keys: Mapping[str, Any]) -> tuple[Wanted, Adoption]:
+    """What is wanted, with the old server's settings in it, and all that is to be done. Nothing is touched."""
     from mlflow_provision.adoption import impossible, no_credentials, prepare, with_settings
     from mlflow_provision.config import changed, load_secrets
     from mlflow_provision.provision import look, refuse
@@ -85,10 +93,11 @@ def _prepared(console: Console, host: Host, want: Wanted, keys: Mapping[str, Any
         deployment = changed(with_settings(want.deployment, facts["old_server"]), keys)
         refuse(list(no_credentials(deployment, facts["old_server"])))
         want = replace(want, deployment=checked(deployment))
-        return want, prepare(host, want.deployment, load_secrets(want.secrets_beside))
+        secrets = load_secrets(want.secrets_beside) if want.secrets is None else want.secrets
+        return want, prepare(host, want.deployment, secrets)
 
 
-def _say_old_server(console: Console, adoption: Adoption) -> None:
+def say_old_server(console: Console, adoption: Adoption) -> None:
     """What was found: a card of a few lines."""
     from mlflow_provision.adoption import summary
     from mlflow_provision.provision import UNFINISHED
@@ -120,12 +129,13 @@ def _say_old_server(console: Console, adoption: Adoption) -> None:
     console.document.details["old_server"] = old
 
 
-def _planned(console: Console, host: Host, adoption: Adoption, diffs: bool) -> int:
+def planned(console: Console, host: Host, adoption: Adoption) -> list[Result]:
+    """What would change, and what would not."""
     from mlflow_provision.provision import plan
 
     with console.busy("Comparing"):
         results = console.steps(plan(host, adoption.prepared.resources), shown=())
-    return say_plan(console, [_told(result, adoption) for result in results], diffs)
+    return [_told(result, adoption) for result in results]
 
 
 def _told(result: Result, adoption: Adoption) -> Result:
@@ -137,19 +147,6 @@ def _told(result: Result, adoption: Adoption) -> Result:
         same = administrator == adoption.prepared.secrets.admin_password
         return replace(result, summary="comes with the data" + ("" if same else "; gets another password"))
     return result
-
-
-def _keep(want: Wanted, adoption: Adoption) -> None:
-    """The keys and the password first, then the deployment."""
-    from mlflow_provision.cli.keeping import keep
-    from mlflow_provision.config import load_secrets, save_secrets
-
-    secrets = adoption.prepared.secrets
-    if adoption.prepared.deployment.artifacts.credentials == "keys":
-        stored = load_secrets(want.secrets_beside)
-        if stored.aws_access_key_id != secrets.aws_access_key_id:
-            save_secrets(want.secrets_beside, replace(secrets, admin_password=stored.admin_password))
-    keep(want, adoption.prepared)
 
 
 def _say_ending(console: Console, want: Wanted, adoption: Adoption) -> None:

@@ -15,13 +15,14 @@ from mlflow_provision.errors import ExitCode, ProvisionError
 from mlflow_provision.wizard.conversation import WIDTH
 
 if TYPE_CHECKING:
+    from mlflow_provision.adoption import Adoption
     from mlflow_provision.console import Console
     from mlflow_provision.provision import Prepared
     from mlflow_provision.wizard.asking import Asker
     from mlflow_provision.wizard.conversation import Conversation
     from mlflow_provision.wizard.reality import Reality
 
-APPLY, ADOPT, SAVE, NO = "apply", "adopt", "save", "no"
+APPLY, SAVE, NO = "apply", "save", "no"
 CHANGE, DETAILS = "change", "details"
 FEW = 3  # paths that are worth naming
 
@@ -39,14 +40,22 @@ class Manner:
 
 
 @dataclass(frozen=True)
+class Plan:
+    """What follows from the answers."""
+
+    want: Wanted
+    prepared: Prepared
+    pending: list[Result]
+    checks: Sequence[Result] = ()  # where nothing is pending: a quick look at the server
+    adoption: Adoption | None = None
+
+
+@dataclass(frozen=True)
 class Decision:
-    """What is to be done: `kind` is APPLY, ADOPT, SAVE or NO."""
+    """What is to be done: `kind` is APPLY, SAVE or NO. Without a plan something stands in the way of one."""
 
     kind: str
-    want: Wanted
-    prepared: Prepared | None = None
-    changes: int = 0
-    checks: Sequence[Result] = ()
+    plan: Plan | None = None
 
 
 def decided(
@@ -57,52 +66,62 @@ def decided(
 
     in_full = False
     while True:
-        want = _want(talk)
-        if talk.answers.adopt:  # what comes along is shown by the adoption itself
-            return Decision(SAVE if manner.save_only else ADOPT, want)
         _say_summary(console, talk)
-        prepared: Prepared | None = None
-        pending: list[Result] = []
-        checks: list[Result] = []
+        plan: Plan | None = None
         try:
-            prepared, pending, checks = _planned(console, reality, want, manner)
+            plan = (_adoption if talk.answers.adopt else _planned)(console, talk, reality, manner)
+            _say_pending(console, plan.pending, in_full)
         except ProvisionError as error:
             if not talk.patient:
                 raise
             trouble(talk, error)
-        else:
-            _say_pending(console, pending, in_full)
-        kind = _chosen(console, manner, person, prepared is not None, len(pending), in_full)
+        kind = _chosen(console, manner, person, plan, in_full)
         if kind == DETAILS:
             in_full = True
         elif kind == CHANGE:
             if (section := _section(talk)) is not None:
                 converse(talk, {one.id for one in talk.questions if one.section == section})
         else:
-            return Decision(kind, want, prepared, len(pending), checks)
+            return Decision(kind, plan)
 
 
-def _want(talk: Conversation) -> Wanted:
+def wanted_by(talk: Conversation) -> Wanted:
+    """The answers as a deployment that can be built."""
     from mlflow_provision.config import deployment_path
 
     deployment = checked(talk.deployment)
     return Wanted(deployment, deployment_path(deployment.name), secrets=talk.answers.secrets)
 
 
-def _planned(
-    console: Console, reality: Reality, want: Wanted, manner: Manner
-) -> tuple[Prepared, list[Result], list[Result]]:
-    """What would change, and the quick look at a server where nothing would."""
+def _planned(console: Console, talk: Conversation, reality: Reality, manner: Manner) -> Plan:
     from mlflow_provision.cli.setup import prepared_for
     from mlflow_provision.provision import checks, plan_or_look
 
+    want = wanted_by(talk)
     prepared = prepared_for(console, reality.host, want, manner.artifacts_moved)
     console.home = prepared.facts["home"] if want.deployment.scope == "user" else ""
     with console.busy("Comparing"):
         results = console.steps(plan_or_look(reality.host, prepared), shown=())
+    return Plan(want, prepared, _pending(console, results), checks(console.answer))
+
+
+def _adoption(console: Console, talk: Conversation, reality: Reality, manner: Manner) -> Plan:
+    """The same with the data of an old server."""
+    from mlflow_provision.cli.adopting import adoption_for, planned, say_old_server
+    from mlflow_provision.preflight import warnings
+
+    want, adoption = adoption_for(console, reality.host, wanted_by(talk), talk.answers.keys)
+    say_old_server(console, adoption)
+    for note in [*adoption.notes, *warnings(want.deployment)]:
+        console.note(note)
+    results = planned(console, reality.host, adoption)
+    return Plan(want, adoption.prepared, _pending(console, results), adoption=adoption)
+
+
+def _pending(console: Console, results: Sequence[Result]) -> list[Result]:
     pending = [result for result in results if result.verdict == CHANGED]
     console.document.changes = len(pending)
-    return prepared, pending, checks(console.answer)
+    return pending
 
 
 def _say_summary(console: Console, talk: Conversation) -> None:
@@ -145,24 +164,23 @@ def _in_brief(titles: list[str]) -> list[str]:
     ]
 
 
-def _chosen(
-    console: Console, manner: Manner, person: Callable[[], Asker], possible: bool, changes: int, in_full: bool
-) -> str:
+def _chosen(console: Console, manner: Manner, person: Callable[[], Asker], plan: Plan | None, in_full: bool) -> str:
     from mlflow_provision.wizard.asking import Back, Choice
 
     if manner.save_only:
         return SAVE
-    if manner.yes and possible:
+    if manner.yes and plan:
         return APPLY
+    changes = len(plan.pending) if plan else 0
     if not console.asks:
         raise ProvisionError(
             f"{plural(changes, 'change')} pending, and there is no terminal to ask whether to apply them",
             f"apply without a question: {again()} --yes",
             ExitCode.USAGE,
         )
-    choices = [Choice(APPLY, "Yes, set it up" if changes else "Yes, it is as it should be")] if possible else []
+    choices = [Choice(APPLY, "Yes, set it up" if changes else "Yes, it is as it should be")] if plan else []
     choices.append(Choice(CHANGE, "Change an answer"))
-    if possible and changes and not in_full:
+    if changes and not in_full:
         choices.append(Choice(DETAILS, "Show the plan in full"))
     choices += [Choice(SAVE, "Save the deployment file only"), Choice(NO, "No, leave everything as it is")]
     try:

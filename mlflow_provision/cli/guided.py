@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlflow_provision.agent.protocol import Result
 from mlflow_provision.cli.connection import questions
-from mlflow_provision.cli.decision import ADOPT, NO, SAVE, Decision, Manner, decided
-from mlflow_provision.cli.target import Wanted, wanted
+from mlflow_provision.cli.decision import NO, SAVE, Decision, Manner, Plan, decided, wanted_by
+from mlflow_provision.cli.target import wanted
 from mlflow_provision.errors import ExitCode, ProvisionError
 
 if TYPE_CHECKING:
     from mlflow_provision.console import Console
-    from mlflow_provision.provision import Prepared
     from mlflow_provision.wizard.answers import Answers
     from mlflow_provision.wizard.asking import Asker
     from mlflow_provision.wizard.conversation import Conversation
@@ -51,7 +49,7 @@ def guided(
     )
     try:
         decision = _decided(console, talk, reality, manner)
-        return _done(console, talk, reality, manner, decision) if decision else None
+        return _done(console, talk, reality, decision) if decision else None
     finally:
         reality.close()
 
@@ -73,18 +71,14 @@ def _decided(console: Console, talk: Conversation, reality: Reality, manner: Man
         raise ProvisionError(message, f"go on where you stopped: {RESUME}", ExitCode.INTERRUPTED) from None
 
 
-def _done(
-    console: Console, talk: Conversation, reality: Reality, manner: Manner, decision: Decision
-) -> ExitCode | None:
-    if decision.kind == ADOPT:
-        return _adopt(console, talk, reality, manner, decision.want)
+def _done(console: Console, talk: Conversation, reality: Reality, decision: Decision) -> ExitCode | None:
     if decision.kind == SAVE:
-        _save(console, decision)
+        _save(console, talk, decision.plan)
         return None
-    if decision.kind == NO or decision.prepared is None:
+    if decision.kind == NO or decision.plan is None:
         console.say(f"Nothing was changed. Your answers are kept: {RESUME}")
         return ExitCode.FAILED
-    _carry_out(console, reality, decision.want, decision.prepared, decision.changes, list(decision.checks))
+    _carry_out(console, reality, decision.plan)
     return None
 
 
@@ -148,43 +142,38 @@ def _asker(console: Console, manner: Manner) -> Asker:
     return TerminalAsker(console.question)
 
 
-def _save(console: Console, decision: Decision) -> None:
-    from mlflow_provision.cli.keeping import keep_both
-    from mlflow_provision.config import Secrets
+def _save(console: Console, talk: Conversation, plan: Plan | None) -> None:
+    from mlflow_provision.cli.keeping import keep, keep_both
     from mlflow_provision.wizard.answers import forget_kept
 
-    want, prepared = decision.want, decision.prepared
-    secrets = prepared.secrets if prepared else want.secrets or Secrets()
-    keep_both(want, prepared.deployment if prepared else want.deployment, secrets)
+    want = plan.want if plan else wanted_by(talk)
+    if plan:
+        keep(want, plan.prepared)
+    else:
+        keep_both(want, want.deployment, talk.answers.secrets)
     forget_kept()
+    name = want.deployment.name + (" --adopt" if talk.answers.adopt else "")
     console.say(f"Saved {want.path}. Nothing was changed on the host.", "good")
-    console.say(f"Set it up later: mlflow-provision setup {want.deployment.name}")
+    console.say(f"Set it up later: mlflow-provision setup {name}")
 
 
-def _carry_out(
-    console: Console, reality: Reality, want: Wanted, prepared: Prepared, changes: int, checks: list[Result]
-) -> None:
+def _carry_out(console: Console, reality: Reality, plan: Plan) -> None:
+    from mlflow_provision.cli.adopting import take_over
     from mlflow_provision.cli.setup import carry_out
     from mlflow_provision.wizard.answers import forget_kept
 
     forget_kept()  # from here on the deployment file knows it all
     try:
-        carry_out(console, reality.host, want, prepared, changes, checks)
+        if plan.adoption:
+            take_over(console, reality.host, plan.want, plan.adoption)
+        else:
+            carry_out(console, reality.host, plan.want, plan.prepared, len(plan.pending), list(plan.checks))
     except ProvisionError as error:
         if error.code is not ExitCode.INTERRUPTED:
             raise
-        hint = f"it continues where it stopped: mlflow-provision setup {want.deployment.name}"
+        name = plan.want.deployment.name + (" --adopt" if plan.adoption else "")
+        hint = f"it continues where it stopped: mlflow-provision setup {name}"
         raise ProvisionError(error.message, hint, error.code) from None
-
-
-def _adopt(console: Console, talk: Conversation, reality: Reality, manner: Manner, want: Wanted) -> ExitCode | None:
-    from mlflow_provision.cli.adopting import adopt_on
-    from mlflow_provision.wizard.answers import forget_kept
-
-    code = adopt_on(console, reality.host, want, talk.answers.keys, manner.yes)
-    if code is None:
-        forget_kept()
-    return code
 
 
 def _nowhere(answers: Answers) -> None: ...

@@ -59,6 +59,8 @@ def _credentials(talk: Conversation) -> str:
 def _password(talk: Conversation) -> str:
     if talk.answers.notes.get("password") == "typed":
         return "a typed password"
+    if talk.answers.adopt:
+        return "the password on the old server"
     return "the password it has" if talk.answers.secrets.admin_password else "a generated password"
 
 

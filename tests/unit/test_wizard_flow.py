@@ -409,6 +409,22 @@ def test_a_server_that_a_script_made_can_be_taken_over() -> None:
     assert it.person.asked == [WHERE, ADDRESS, "There is a server already. What now?"]
 
 
+def test_whose_password_is_not_in_its_configuration_can_be_typed() -> None:
+    world = FakeWorld(changed_facts={"old_server": {"tree": "/home/ubuntu/mlflow-server"}})
+    it = run(world, {**TO_HOST, "The administrator's password on the old server": "correct horse battery"})
+    converse(it.talk, {one.id for one in it.talk.questions if one.section == "login"})
+    assert it.talk.answers.secrets.admin_password == "correct horse battery"
+    assert "The administrator's password?" not in it.person.asked
+
+
+def test_an_old_way_to_the_bucket_that_cannot_be_ours_is_asked_anew() -> None:
+    world = aws(role=("r", ""), changed_facts={"old_server": {"tree": "/home/ubuntu/mlflow-server"}})
+    world.old_settings = lambda facts: {"artifacts.destination": "s3://ours/ml", "artifacts.region": "eu-west-1"}  # type: ignore[method-assign]
+    it = run(world, TO_HOST)
+    assert it.person.asked == [WHERE, ADDRESS, "There is a server already. What now?", WAY]
+    assert it.talk.deployment.artifacts.credentials == "instance-role"
+
+
 def test_the_summary_says_every_answer_in_80_columns() -> None:
     says = {**TO_BUCKET, "Where should backups go": "s3"}
     it = run(aws(role=("r", "")), says)

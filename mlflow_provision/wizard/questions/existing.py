@@ -28,8 +28,10 @@ def choose_what(talk: Conversation) -> None:
     talk.answers.adopt = answer == ADOPT
     talk.answers.notes["existing"] = answer
     if answer == ADOPT:
-        talk.answers.keys |= talk.world.old_settings(talk.facts) | {"host": talk.answers.host}
+        talk.answers.keys |= talk.world.old_settings(talk.facts)
         _count_as_answered(talk)
+        if not talk.deployment.artifacts.credentials:  # its own way to the bucket cannot be ours
+            talk.answers.done = {one for one in talk.answers.done if not one.startswith("credentials.")}
     elif answer.startswith(CHANGE):
         _start_from(talk, answer.removeprefix(CHANGE))
 

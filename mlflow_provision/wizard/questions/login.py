@@ -51,6 +51,13 @@ def choose_password(talk: Conversation) -> None:
     talk.answers.notes["password"] = answer
 
 
+def type_old_password(talk: Conversation) -> None:
+    """Asked only by who changes this section: most old servers have it in their configuration."""
+    talk.note("Left empty: the one in the configuration of the old server.")
+    password = talk.ask.secret("The administrator's password on the old server", flag="MLFLOW_PROVISION_ADMIN_PASSWORD")
+    talk.answers.secrets = replace(talk.answers.secrets, admin_password=password)
+
+
 def choose_permission(talk: Conversation) -> None:
     talk.answers.put(
         auth__default_permission=talk.ask.choose(
@@ -71,5 +78,6 @@ def _password_unknown(talk: Conversation) -> bool:
 QUESTIONS: tuple[Question, ...] = (
     Question("login.username", type_username, sets=("auth.admin_username",)),
     Question("login.password", choose_password, _password_unknown),
+    Question("login.old_password", type_old_password, lambda talk: talk.answers.adopt),
     Question("login.permission", choose_permission, sets=("auth.default_permission",)),
 )
