@@ -10,7 +10,7 @@ from typing import IO
 from tests.lab import layers
 from tests.lab.cgroup import ControlGroup
 from tests.lab.network import NUMBERS, Network, sweep_services_address
-from tests.lab.places import MACHINE_LOCK, claim, delete_tree, exclusive, lab_dir, write_whole
+from tests.lab.places import MACHINE_LOCK, claim, claim_new, delete_tree, exclusive, lab_dir, write_whole
 from tests.lab.program import LabError
 
 
@@ -75,8 +75,7 @@ def take_place(name: str | None) -> tuple[Place, IO[str]]:
             place.folder.mkdir()
         except FileExistsError:
             raise LabError(f"there is a lab host {place.name} already") from None
-        owner = claim(place.folder)
-        assert owner is not None, "the folder is new and the machine's lock is ours"
+        owner = claim_new(place.folder)
         write_whole(place.folder / "network", str(number))
         place.network.create()
     return place, owner

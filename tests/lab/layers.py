@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from tests.lab.places import MACHINE_LOCK, claim, delete_tree, exclusive, lab_dir, write_whole
+from tests.lab.places import MACHINE_LOCK, claim, claim_new, delete_tree, exclusive, lab_dir, write_whole
 from tests.lab.program import run
 
 # Written by a host that does nothing: not what a test asks about.
@@ -36,8 +36,7 @@ def take_snapshot(host: Path) -> Snapshot:
     folder = lab_dir() / "snapshots" / f"{host.name}-{uuid.uuid4().hex[:8]}"
     with exclusive(MACHINE_LOCK):  # no sweep between the two
         folder.mkdir(parents=True)
-        owner = claim(folder)
-    assert owner is not None, "the folder is new"
+        owner = claim_new(folder)
     (host / "upper").rename(folder / "upper")
     return Snapshot(folder, (folder / "upper", *layers_of(host)), owner)
 

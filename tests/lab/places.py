@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import IO
 from tests.lab.program import run
 
 # Subnets, namespaces and control groups belong to the machine, whatever folder a lab uses.
+DELETING = 600.0  # seconds that nobody takes to delete a host
 MACHINE_LOCK = Path("/run/mlflow-lab.lock")
 
 
@@ -29,11 +31,21 @@ def exclusive(path: Path) -> Iterator[int]:
         yield lock.fileno()
 
 
+def claim_new(folder: Path) -> IO[str]:
+    """Own a folder that was just made, under the machine's lock."""
+    (folder / "owner.lock").touch()
+    owner = claim(folder)
+    assert owner is not None, "the folder is new and the machine's lock is ours"
+    return owner
+
+
 def claim(folder: Path) -> IO[str] | None:
     """Own `folder` until the returned file is closed or this process dies; None if someone else does."""
+    file = folder / "owner.lock"
     try:
-        lock = (folder / "owner.lock").open("w")
-    except FileNotFoundError:  # its owner just deleted it
+        # Not created: a lock made in a folder that its owner is deleting would keep it from being deleted.
+        lock = file.open("r+") if not _deserted(folder) else file.open("a")
+    except FileNotFoundError:
         return None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -41,6 +53,14 @@ def claim(folder: Path) -> IO[str] | None:
         lock.close()
         return None
     return lock
+
+
+def _deserted(folder: Path) -> bool:
+    """Was whoever deleted it killed half-way, long ago?"""
+    try:
+        return time.time() - folder.stat().st_mtime > DELETING and not (folder / "owner.lock").exists()
+    except FileNotFoundError:
+        return False
 
 
 def write_whole(path: Path, text: str) -> None:
