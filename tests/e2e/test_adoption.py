@@ -18,6 +18,7 @@ from mlflow_provision.config import Deployment, Secrets
 from mlflow_provision.host import connect
 from tests.e2e.old_server import ADMIN_PASSWORD, SECRET_KEY, TREE, UNIT, USERS, OldServer, fingerprint, install_packages
 from tests.e2e.operator import Operator, on
+from tests.e2e.person import LAST, at_terminal, choose, take_the_rest
 from tests.e2e.test_interruptions import AGENT
 from tests.e2e.traces import untouched
 from tests.lab import LabHost, RcloneS3, Snapshot
@@ -156,6 +157,33 @@ def test_it_comes_back_when_ours_fails(
     assert old_host.path(f"/etc/systemd/system/{UNIT}").read_text() == unit
     assert old_host.run(["systemctl", "is-enabled", UNIT]).stdout.strip() == "enabled"
     assert without_databases(fingerprint(old_host)) == without_databases(before)
+
+    old_host.run(["rm", "-r", folder])
+    old_host.run(["systemctl", "daemon-reload"])
+    guided_through(old_host, operator)
+    assert everything(old_host, "admin", ADMIN_PASSWORD, made) == shown
+    assert without_databases(fingerprint(old_host)) == without_databases(before)
+
+
+def guided_through(host: LabHost, operator: Operator) -> None:
+    """The wizard finds the old server, and takes it over with what it was told."""
+    for path in operator.config.glob("server.*"):  # as somebody who has never tried
+        path.unlink()
+    with at_terminal(operator, "setup") as terminal:
+        choose(terminal, "Where should the server run?", host.name)
+        choose(terminal, "There is a server already", "Take over the server in")
+        choose(terminal, LAST, "Change an answer")
+        choose(terminal, "Which one?", "Backups")
+        choose(terminal, "Where should backups go", "In a folder")
+        take_the_rest(terminal)
+        summary = str(terminal)
+        assert "Holds      2 experiments, 3 runs, 1 model, 3 users, 4 artifact files" in summary
+        assert "/var/backups/mlflow, daily" in summary
+        assert ADMIN_PASSWORD not in terminal.raw
+        choose(terminal, LAST, "Yes")
+        terminal.waits_for("all that was", timeout=120)
+        assert terminal.ended() == 0
+    assert 'destination = "/var/backups/mlflow"' in operator.toml(NAME).read_text()
 
 
 def test_killed_after_each_phase(
