@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from mlflow_provision.console.text import clean
 from mlflow_provision.wizard.asking import Back, Choice, Problem, anything
+from mlflow_provision.wizard.keys import filling, leaving, paging
 from mlflow_provision.wizard.listing import drawn, wrapped
 
 if TYPE_CHECKING:
     from prompt_toolkit.application import Application
     from prompt_toolkit.formatted_text import StyleAndTextTuples
-    from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
     from prompt_toolkit.layout.processors import Processor
 
 BACK = "\0back"
+AROUND = 3  # lines of a screen that a list cannot have: the question, the line beneath, and one to breathe
 STARS = "********"  # as many for every secret: its length is nobody's business
 
 # Only what a terminal's own palette makes readable on light and on dark; never a colour alone says something.
@@ -53,7 +54,9 @@ class TerminalAsker:
             **_looks(),
         )
         _draw_list(asked.application, shown)
-        _put_beneath(asked.application, "", f"{_fancy('↑ ↓', 'Arrow keys')} move   Enter: choose   Esc: back")
+        hint = f"{_fancy('↑ ↓', 'Arrow keys')} move   Enter: choose   Esc: back"
+        longer = len(shown) > asked.application.output.get_size().rows - AROUND
+        _put_beneath(asked.application, "", hint + (f"   {len(choices)} choices" if longer else ""))
         value = str(self._run(asked.application))
         if value == BACK:
             raise Back
@@ -94,7 +97,7 @@ class TerminalAsker:
         """What is typed on a line that begins with `typed`. `default` is shown, and taken, until it is made a text."""
         import questionary
 
-        keys, offer = _filling(default)
+        keys, offer = filling(default)
         asked = questionary.text(
             clean(question),
             typed,
@@ -110,7 +113,7 @@ class TerminalAsker:
         """The result of a question; its drawing is gone afterwards."""
         from prompt_toolkit.key_binding import merge_key_bindings
 
-        bindings = [_leaving(), *([application.key_bindings] if application.key_bindings else [])]
+        bindings = [leaving(), *([application.key_bindings] if application.key_bindings else [])]
         application.key_bindings = merge_key_bindings(bindings)
         # Esc is also how the codes of other keys begin: wait only as long as these may take.
         application.ttimeoutlen, application.timeoutlen = 0.05, 0.2
@@ -131,45 +134,9 @@ def _looks() -> dict[str, Any]:
     return {"style": Style(list(STYLE.items())), "output": output, "erase_when_done": True}
 
 
-def _leaving() -> KeyBindings:
-    """The keys that leave any question: Esc, Ctrl-C, and the end of input."""
-    from prompt_toolkit.key_binding import KeyBindings
-
-    keys = KeyBindings()
-    for key, leave in (("escape", Back), ("c-c", KeyboardInterrupt), ("<sigint>", KeyboardInterrupt)):
-
-        def exit_with(event: KeyPressEvent, leave: type[BaseException] = leave) -> None:
-            event.app.exit(exception=leave)
-
-        keys.add(key)(exit_with)
-
-    @keys.add("c-d")
-    def end(event: KeyPressEvent) -> None:
-        if event.current_buffer.text:
-            event.current_buffer.delete()
-        else:
-            event.app.exit(exception=EOFError)
-
-    return keys
-
-
-def _filling(default: str) -> tuple[KeyBindings, list[str]]:
-    """Tab makes the default a text to change, down to nothing; and what an empty line means meanwhile."""
-    from prompt_toolkit.key_binding import KeyBindings
-
-    keys, offer = KeyBindings(), [default]
-
-    @keys.add("tab")
-    def fill(event: KeyPressEvent) -> None:
-        if not event.current_buffer.text:
-            event.current_buffer.insert_text(offer[0])
-            offer[0] = ""
-
-    return keys, offer
-
-
 def _draw_list(application: Application[Any], choices: Sequence[Choice]) -> None:
     """questionary keeps the pointer, and skips what cannot be chosen; the lines are ours."""
+    from prompt_toolkit.key_binding import merge_key_bindings
     from questionary.prompts.common import InquirerControl
 
     windows = application.layout.find_all_windows()
@@ -177,10 +144,11 @@ def _draw_list(application: Application[Any], choices: Sequence[Choice]) -> None
 
     def lines() -> StyleAndTextTuples:
         size = application.output.get_size()
-        # The question and the line beneath need room too.
-        return list(drawn(choices, control.pointed_at, size.columns, size.rows - 3, _fancy("»", ">")))
+        return list(drawn(choices, control.pointed_at, size.columns, size.rows - AROUND, _fancy("»", ">")))
 
     control.text = lines
+    bindings = [*filter(None, [application.key_bindings]), paging(control, choices)]
+    application.key_bindings = merge_key_bindings(bindings)
 
 
 def _put_beneath(application: Application[Any], problem: str, hint: str) -> None:

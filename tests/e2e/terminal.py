@@ -14,6 +14,9 @@ import pyte
 KEYS = {
     "up": "\x1b[A",
     "down": "\x1b[B",
+    "pagedown": "\x1b[6~",
+    "home": "\x1b[H",
+    "end": "\x1b[F",
     "enter": "\r",
     "esc": "\x1b",
     "tab": "\t",
