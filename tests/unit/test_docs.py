@@ -73,6 +73,13 @@ def test_what_the_pages_tell_people_to_type_exists(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pictures_are_there_and_load_nothing(page: Path) -> None:
+    for name in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", page.read_text()):
+        picture = (page.parent / name).read_text()
+        assert picture.startswith("<svg") and "url(http" not in picture and "href" not in picture, name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_options_that_the_pages_mention_exist(page: Path) -> None:
     known = {"--version"}.union(*(options(name) for name in COMMANDS))
     mentioned = set(re.findall(r"`(--[a-z][a-z-]*)[^`]*`", page.read_text()))

@@ -83,6 +83,7 @@ def test_a_list_starts_at_the_recommended_choice(ask: Ask) -> None:
     told(terminal, "ANSWER bucket")
     assert terminal.everything[-2] == "? Where do artifacts go?  An S3 bucket"
     assert len(terminal.everything) == 2  # nothing else stays
+    assert "\x1b[6n" not in terminal.raw  # nor is the terminal asked what it would answer into the next question
 
 
 def test_what_cannot_be_chosen_is_stepped_over(ask: Ask) -> None:
