@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 @click.option("--name", metavar="NAME", help="Of the deployment.  [default: local, or server]")
 @server_flags
 @click.option("--adopt", is_flag=True, help="Take over the server that a shell script made there.")
+@click.option("--create-bucket", is_flag=True, help="Make the bucket of --artifacts if it is not there yet.")
 @click.option("--defaults", is_flag=True, help="Take the recommended answer to every question.")
 @click.option("--resume", is_flag=True, help="Go on with the questions where Ctrl-C ended them.")
 @click.option("--save-only", is_flag=True, help="Save the deployment file; change nothing on the host.")
@@ -45,6 +46,7 @@ def setup_command(
     config: str | None,
     name: str | None,
     adopt: bool,
+    create_bucket: bool,
     defaults: bool,
     resume: bool,
     save_only: bool,
@@ -76,7 +78,7 @@ def setup_command(
         from mlflow_provision.cli.decision import Manner
         from mlflow_provision.cli.guided import guided
 
-        refuse_together(config=config, adopt=adopt, dry_run=dry_run)
+        refuse_together(config=config, adopt=adopt, dry_run=dry_run, create_bucket=create_bucket)
         manner = Manner(defaults, resume, yes, save_only, accept_new_host_key, artifacts_moved)
         return guided(console, target, name, keys, manner)
 
@@ -84,7 +86,7 @@ def setup_command(
         want = wanted(target, name, config, keys)
         if dry_run:
             return show_plan(console, want, exit_code, accept_new_host_key, artifacts_moved)
-        return _set_up(console, want, yes, accept_new_host_key, artifacts_moved)
+        return _set_up(console, want, yes, accept_new_host_key, artifacts_moved, create_bucket)
 
     if not adopt:
         return plainly()
@@ -127,10 +129,12 @@ def _to_apply(name: str) -> str:
 
 
 def _set_up(
-    console: Console, want: Wanted, yes: bool, accept_new_host_key: bool, artifacts_moved: bool
+    console: Console, want: Wanted, yes: bool, accept_new_host_key: bool, artifacts_moved: bool, create_bucket: bool
 ) -> ExitCode | None:
+    from mlflow_provision.cli.bucket import make_bucket, planned_bucket
     from mlflow_provision.provision import AdoptionUnfinished
 
+    new_bucket = planned_bucket(want.deployment) if create_bucket else ""
     with connected(console, want.deployment, accept_new_host_key) as host:
         try:
             prepared = prepared_for(console, host, want, artifacts_moved)
@@ -139,8 +143,12 @@ def _set_up(
 
             return adopt_on(console, host, want, {}, yes)
         changes, checks = _plan(console, host, want, prepared, diffs=not prepared.first)
+        if new_bucket:
+            console.note(f"the bucket {new_bucket} is made first: private, versioned, encrypted, TLS only")
         if changes and not confirmed(console, changes, yes):
             return ExitCode.FAILED
+        if new_bucket:
+            make_bucket(console, prepared.deployment, new_bucket)
         carry_out(console, host, want, prepared, changes, checks)
     return None
 
