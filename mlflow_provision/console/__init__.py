@@ -34,6 +34,8 @@ class Console:
         self.answer: dict[str, Any] = {}  # the data that ended the last request
         self._screen = screen
         self._as_json = as_json
+        self._as_lines = False
+        self._title = ""  # of what moves
         self._began = time.monotonic()
 
     @classmethod
@@ -82,6 +84,25 @@ class Console:
         finally:
             self._screen.rest()
 
+    def moving(self, title: str, newest: str = "") -> None:
+        """What goes on now, drawn anew each time; it moves until `still()`."""
+        if title != self._title:
+            self._screen.begin(title)
+            self._title = title
+        self._screen.progress(newest)
+
+    def still(self) -> None:
+        """Nothing moves: somebody else may write on the terminal."""
+        self._screen.rest()
+        self._title = ""
+
+    def event(self, what: dict[str, Any]) -> None:
+        """Something happened in a command that runs for long: with --json, a line of its own, and so is the document
+        at the end."""
+        self._as_lines = True
+        if self._as_json:
+            print(json.dumps(what), flush=True)
+
     @contextmanager
     def question(self) -> Iterator[None]:
         """A person is asked: nothing moves, and the time they take is not ours."""
@@ -118,7 +139,7 @@ class Console:
         self.document.ok = code is ExitCode.DONE
         self.document.seconds = round(self.seconds, 3)
         if self._as_json:
-            print(json.dumps(self.document.as_json(), indent=2), flush=True)
+            print(json.dumps(self.document.as_json(), indent=None if self._as_lines else 2), flush=True)
 
     def _follow(
         self,
