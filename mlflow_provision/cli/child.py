@@ -11,38 +11,54 @@ from types import FrameType
 
 import click
 
+from mlflow_provision.errors import ExitCode
+
 _OF_THE_TERMINAL = (signal.SIGINT, signal.SIGQUIT)  # go to every process in front of it, the child too
 _OF_ONE_PROCESS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-NOT_EXECUTABLE = 126
+
+
+class _Heir:
+    """Who gets our signals; those that come before it was started wait for it."""
+
+    def __init__(self) -> None:
+        self._child: subprocess.Popen[bytes] | None = None
+        self._early: list[int] = []
+
+    def born(self, child: subprocess.Popen[bytes]) -> None:
+        self._child = child
+        for number in self._early:
+            child.send_signal(number)
+
+    def pass_on(self, number: int, frame: FrameType | None) -> None:
+        if self._child is None:
+            self._early.append(number)
+        elif number not in _OF_THE_TERMINAL or not _in_front():
+            with suppress(ProcessLookupError):
+                self._child.send_signal(number)
 
 
 def run_child(argv: Sequence[str], environment: Mapping[str, str]) -> int:
     """Its exit code; 128 and the number of the signal if one killed it."""
-    children: list[subprocess.Popen[bytes]] = []
-    with _passed_on(children):
+    heir = _Heir()
+    with _signals_to(heir):
         try:
             child = subprocess.Popen(argv, env=dict(environment))
         except OSError as error:
             click.echo(f"mlflow-provision run: {argv[0]}: {error.strerror or error}", err=True)
-            return NOT_EXECUTABLE
-        children.append(child)
+            return ExitCode.NOT_EXECUTABLE
+        heir.born(child)
         code = child.wait()
     return code if code >= 0 else 128 - code
 
 
 @contextmanager
-def _passed_on(children: list[subprocess.Popen[bytes]]) -> Iterator[None]:
-    """We get the signals first and live on: the child decides what they mean."""
-
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        if number in _OF_THE_TERMINAL and _in_front():
-            return
-        for child in children:
-            with suppress(ProcessLookupError):
-                child.send_signal(number)
-
+def _signals_to(heir: _Heir) -> Iterator[None]:
+    """We get the signals first and live on: the child decides what they mean. What we ignore (nohup), it does too."""
+    ours = [
+        number for number in (*_OF_THE_TERMINAL, *_OF_ONE_PROCESS) if signal.getsignal(number) is not signal.SIG_IGN
+    ]
     # Handlers, not SIG_IGN: that one the child would inherit.
-    before = {number: signal.signal(number, pass_on) for number in (*_OF_THE_TERMINAL, *_OF_ONE_PROCESS)}
+    before = {number: signal.signal(number, heir.pass_on) for number in ours}
     try:
         yield
     finally:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
 from mlflow_provision.cli.command import reports
-from mlflow_provision.cli.deployments import chosen, named
+from mlflow_provision.cli.deployments import chosen, named, secrets_beside
 from mlflow_provision.cli.program import program
 
 if TYPE_CHECKING:
@@ -31,16 +33,33 @@ def open_command(console: Console, name: str | None) -> None:
     console.document.deployment = deployment.name
     url, tunnel = _reached(console, deployment, path)
     shown = _show(url)
+    place = _password_place(path)
     console.document.details["page"] = {
         "url": url,
         "browser": shown,
         "username": deployment.auth.admin_username,
+        "password_in": place,
     }
     console.say(f"  Web page  {url}" + ("" if shown else "  (there is no browser here to open it)"))
     console.say(f"  User      {deployment.auth.admin_username}")
-    console.say(f"  Password  {program()} env {deployment.name} prints it")
+    if place:
+        console.say(f"  Password  in {place}")
+        console.say(f"            ({program()} env {deployment.name} prints it)")
+    else:
+        console.say("  Password  not known on this machine")
     if tunnel:
         console.say(f"  Tunnel    in the background; end it: {program()} tunnel --stop {deployment.name}")
+
+
+def _password_place(path: Path) -> str | None:
+    """The file or the variable that has it; None where nothing has."""
+    from mlflow_provision.config import ENVIRONMENT, load_secrets, secrets_path
+
+    beside = secrets_beside(path)
+    if not load_secrets(beside).admin_password:
+        return None
+    variable = ENVIRONMENT["admin_password"]
+    return f"the variable {variable}" if os.environ.get(variable) else str(secrets_path(beside))
 
 
 def _reached(console: Console, deployment: Deployment, path: Path) -> tuple[str, bool]:
@@ -64,7 +83,23 @@ def _show(url: str) -> bool:
     graphical = sys.platform != "linux" or any(
         os.environ.get(variable) for variable in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
     )
-    try:
-        return graphical and webbrowser.open(url)
-    except webbrowser.Error:
+    if not graphical:
         return False
+    try:
+        with _stdout_is_ours():
+            return webbrowser.open(url)
+    except (webbrowser.Error, OSError):
+        return False
+
+
+@contextmanager
+def _stdout_is_ours() -> Iterator[None]:
+    """What browsers have to say goes to stderr: stdout may be a document."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
