@@ -49,7 +49,7 @@ def env_command(console: Console, name: str | None, style: str) -> None:
     for line in _LINES[style](variables):
         console.say(line)
     if lacks_tunnel(deployment):
-        click.echo(f"Note: no tunnel runs; this opens one: {tunnel_command(deployment)}", err=True)
+        console.aside(f"Note: no tunnel runs; this opens one: {tunnel_command(deployment)}")
 
 
 def _shell(variables: Mapping[str, str]) -> list[str]:

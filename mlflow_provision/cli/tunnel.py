@@ -146,14 +146,16 @@ def _background(console: Console, deployment: Deployment, path: Path, local_port
 
 def _foreground(console: Console, deployment: Deployment, path: Path, local_port: int | None) -> ExitCode | None:
     from mlflow_provision.cli.tunnel_shown import Shown, already
-    from mlflow_provision.tunnel.opening import failure, same_or_refused
+    from mlflow_provision.tunnel.opening import failure, kept, same_or_refused
     from mlflow_provision.tunnel.registry import running
     from mlflow_provision.tunnel.states import State
-    from mlflow_provision.tunnel.supervised import FOREGROUND, supervise
+    from mlflow_provision.tunnel.supervised import FOREGROUND, LEASED, supervise
 
     status = running(deployment.name)
     if status:
         same_or_refused(status, deployment, local_port)
+        if status.mode == LEASED:  # it would end with the program it was opened for
+            status, _ = kept(deployment, path, local_port)
         console.document.details["tunnel"] = status.as_json()
         already(console, status)
         return None

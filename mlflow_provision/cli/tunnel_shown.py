@@ -53,6 +53,7 @@ class Shown:
     def ended(self, how: str) -> None:
         """By Ctrl-C, which the supervisor does not live to see."""
         self._console.still()
+        self._console.document.details.setdefault("tunnel", {}).update({"state": State.STOPPED.value, "reason": how})
         self._console.say(f"{clock(time.time())}  {how}: {self._deployment.name} is not reached any more")
 
     def _event(self, kind: str, status: Status) -> None:

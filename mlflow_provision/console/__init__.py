@@ -14,6 +14,7 @@ from typing import Any, TextIO
 from mlflow_provision.agent.protocol import CHANGED, FAILED, OK, SKIPPED, Done, Event, Output, Result, Start
 from mlflow_provision.console.errors import show_error
 from mlflow_provision.console.screen import Plain, Screen, Silent, StepsOnly
+from mlflow_provision.console.text import clean
 from mlflow_provision.errors import ExitCode, ProvisionError
 from mlflow_provision.schema import Document, step
 
@@ -54,6 +55,12 @@ class Console:
         """Lines of prose."""
         for line in text.split("\n"):
             self._screen.line(line, style)
+
+    def aside(self, text: str) -> None:
+        """For people, on stderr: where stdout is for the shell."""
+        if isinstance(self._screen, (Silent, StepsOnly)):
+            return
+        print(clean(text), file=sys.stderr, flush=True)
 
     def note(self, text: str) -> None:
         """Something that should be known before saying yes."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mlflow_provision.config import Deployment
 
 FOREGROUND, BACKGROUND, LEASED = "foreground", "background", "leased"
-_NOBODY_FOR = 1.0  # seconds without a user after which a leased tunnel ends
+_NOBODY_FOR = 0.5  # seconds without a user after which a leased tunnel ends
 
 
 class AlreadyRunning(ProvisionError):
