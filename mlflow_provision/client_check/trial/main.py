@@ -24,7 +24,7 @@ def main() -> int:
     except KeyboardInterrupt:
         code = 130
     try:
-        checks.run("client-clean-up", "client leaves nothing behind", lambda: remove(work.name), ["client-start"])
+        checks.run("client-clean-up", "client takes away what it made", lambda: remove(work.name), ["client-start"])
     except KeyboardInterrupt:
         return 130
     url = os.environ["MLFLOW_TRACKING_URI"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import IO
 
 OK, FAILED, SKIPPED = "ok", "failed", "skipped"
@@ -58,4 +59,6 @@ class Checks:
         return text.replace(self._secret, "********") if self._secret else text
 
     def _tell(self, **event: object) -> None:
-        print(json.dumps(event), file=self._stream, flush=True)
+        # Nobody listening is no reason to leave half of it on the server.
+        with suppress(OSError):
+            print(json.dumps(event), file=self._stream, flush=True)
