@@ -105,6 +105,7 @@ def test_mlflow_down_from_the_start_is_said_with_the_next_command(served: Served
         assert f"mlflow-provision status {NAME}" in said
     finally:
         served.host.run(["systemctl", "start", UNIT])
+    served.operator.run("tunnel", "--stop", "--all")
     with watched(served.operator, NAME) as tunnel:
         tunnel.reaches("up", 60)
 
