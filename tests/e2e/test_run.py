@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -166,8 +167,8 @@ def _until_no_tunnel(served: Served) -> None:
     _until(lambda: served.tunnels() == [])
 
 
-def _until(reached: object, timeout: float = 15) -> None:
+def _until(reached: Callable[[], object], timeout: float = 15) -> None:
     deadline = time.monotonic() + timeout
-    while not reached():  # type: ignore[operator]
+    while not reached():
         assert time.monotonic() < deadline
         time.sleep(0.05)
