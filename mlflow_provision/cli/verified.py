@@ -11,10 +11,6 @@ from mlflow_provision.console.text import plural
 from mlflow_provision.errors import ProvisionError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from mlflow_provision.client_check import Interpreter
-    from mlflow_provision.config import Deployment
     from mlflow_provision.console import Console
     from mlflow_provision.host import Host
     from mlflow_provision.provision import Prepared
@@ -26,36 +22,18 @@ def verified(console: Console, host: Host, prepared: Prepared, kill: bool) -> No
 
     console.say("Verifying", "strong")
     with stoppable(console, host):
-        _judge(console.verdicts(verify(host, prepared, kill=kill), EVERYTHING), prepared.deployment.name)
+        _judge(console.verdicts(verify(host, prepared, kill=kill), EVERYTHING), prepared)
 
 
 def looked_at(console: Console, prepared: Prepared, checks: list[Result]) -> None:
     """What a quick look found: show only what is wrong, and raise if anything is."""
-    _judge(console.verdicts(checks, (FAILED,)), prepared.deployment.name)
+    _judge(console.verdicts(checks, (FAILED,)), prepared)
 
 
-def by_client(console: Console, deployment: Deployment, path: Path, interpreter: Interpreter) -> None:
-    """The same from this machine, as people use it; its checks come after those there are. Raises if one failed."""
-    from mlflow_provision.client import variables
-    from mlflow_provision.client_check import tried
-    from mlflow_provision.tunnel import opened
-
-    console.say(f"From here, with {interpreter.path}", "strong")
-    before = console.document.verify
-    with console.busy(f"Opening the way to {deployment.name}"):
-        way = opened(deployment, path)
-    try:
-        results = console.verdicts(tried(interpreter, variables(deployment, path, way.url)), EVERYTHING)
-    finally:
-        way.close()
-        console.document.verify = before + console.document.verify
-    _judge(results, deployment.name)
-
-
-def _judge(results: list[Result], name: str) -> None:
+def _judge(results: list[Result], prepared: Prepared) -> None:
     failed = [result for result in results if result.verdict == FAILED]
     if failed:
         raise ProvisionError(
             f"{plural(len(failed), 'check')} of {len(results)} failed: {', '.join(result.title for result in failed)}",
-            f"see how it is: mlflow-provision status {name}",
+            f"see how it is: mlflow-provision status {prepared.deployment.name}",
         )

@@ -1,6 +1,1 @@
-"""`verify --client`: the real MLflow client, on the operator's machine, without a cloud key."""
-
-from mlflow_provision.client_check.interpreter import Interpreter, found, make, maker, place
-from mlflow_provision.client_check.trying import tried
-
-__all__ = ["Interpreter", "found", "make", "maker", "place", "tried"]
+"""The work of an ordinary client, done with the real `mlflow` on the operator's machine."""

@@ -81,7 +81,7 @@ class Supervisor:
     def _watch(self, ssh: Ssh) -> str:
         """Until ssh ends, or must be ended: then the reason for it."""
         began, look = time.monotonic(), _Looks(self._pace)
-        while ssh.alive:
+        while ssh.alive and not self.status.state.final:
             if self._told_to_stop():
                 return ""
             slept = self._sleep_watch.slept()

@@ -9,8 +9,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pexpect
@@ -105,6 +107,7 @@ def test_mlflow_down_from_the_start_is_said_with_the_next_command(served: Served
         assert f"mlflow-provision status {NAME}" in said
     finally:
         served.host.run(["systemctl", "start", UNIT])
+    served.operator.run("tunnel", "--stop", "--all")
     with watched(served.operator, NAME) as tunnel:
         tunnel.reaches("up", 60)
 
@@ -121,6 +124,7 @@ def test_local_port_taken(served: Served) -> None:
     first = served.opened()["port"]
     served.operator.run("tunnel", "--stop", NAME)
     with socket.socket() as squatter:
+        squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         squatter.bind(("127.0.0.1", first))
         squatter.listen()
         said = served.operator.refused("tunnel", NAME, "--background", "--local-port", str(first))
@@ -250,13 +254,12 @@ def test_a_person_answers_for_the_host_key_and_sees_the_live_line(served: Served
     (tmp_path / "new").mkdir()
     newcomer = Operator(tmp_path, served.host.write_ssh_config(tmp_path / "new", known=False))
     shutil.copytree(served.operator.config, newcomer.config)
-    argv = [shutil.which("python3") or "python3", "-m", "mlflow_provision"]
-    argv[0] = os.sys.executable  # type: ignore[attr-defined]
-    with Terminal([*argv, "tunnel", NAME], newcomer.environment, columns=100) as terminal:
+    argv = [sys.executable, "-m", "mlflow_provision", "tunnel", NAME]
+    with Terminal(argv, newcomer.environment, columns=100) as terminal:
         terminal.waits_for("continue connecting")
         terminal.types("yes").press("enter")
         terminal.waits_for("up: http://127.0.0.1")
-        terminal.waits_for(r"up since .* B · checked \d s ago")
+        terminal.waits_for(r"up since .*B · checked \d s ago")
         terminal.press("ctrl-c")
         assert terminal.ended() == 130
         assert "ended by Ctrl-C" in str(terminal) and "Traceback" not in str(terminal)
@@ -264,7 +267,7 @@ def test_a_person_answers_for_the_host_key_and_sees_the_live_line(served: Served
 
 def test_it_outlives_its_terminal(served: Served) -> None:
     child = pexpect.spawn(
-        os.sys.executable,  # type: ignore[attr-defined]
+        sys.executable,
         ["-m", "mlflow_provision", "tunnel", NAME, "--background"],
         env={**served.operator.environment, "TERM": "xterm"},
         cwd=str(served.operator.home),
@@ -297,8 +300,8 @@ def test_no_forwarding_on_the_host(served: Served) -> None:
         served.host.run(["systemctl", "reload", "ssh"])
 
 
-def _until(reached: object, timeout: float = 5) -> None:
+def _until(reached: Callable[[], object], timeout: float = 5) -> None:
     deadline = time.monotonic() + timeout
-    while not reached():  # type: ignore[operator]
+    while not reached():
         assert time.monotonic() < deadline
         time.sleep(0.02)
