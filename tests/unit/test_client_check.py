@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_provision.agent.protocol import Result
+from mlflow_provision.agent.protocol import Result, encode
 from mlflow_provision.client_check.check import check, environment
 from mlflow_provision.client_check.environment import cached, folder, install, this_python
 from mlflow_provision.errors import ExitCode, ProvisionError
@@ -25,15 +25,7 @@ def python(folder: Path, *lines: str) -> Path:
 
 
 def result(verdict: str) -> str:
-    event = {
-        "event": "result",
-        "step": "train",
-        "title": "trains",
-        "verdict": verdict,
-        "seconds": 0.1,
-        "summary": "as it",
-    }
-    return f"echo '{json.dumps(event)}'"
+    return f"echo '{encode(Result('train', 'trains', verdict, 0.1, 'as it'))}'"
 
 
 DONE = """echo '{"event": "done"}'"""
