@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from mlflow_provision.console import Console
 
 
-_POWERSHELL_QUOTES = "['\u2018\u2019\u201a\u201b]"
-
-
 @click.command("env")
 @named
 @click.option(
@@ -62,14 +59,9 @@ def _fish(variables: Mapping[str, str]) -> list[str]:
 
 
 def _powershell(variables: Mapping[str, str]) -> list[str]:
-    """Within single quotes only quotes are special, and are doubled; typographic ones are quotes to PowerShell too."""
-    return [
-        f"$Env:{variable} = '{re.sub(_POWERSHELL_QUOTES, _doubled, value)}'" for variable, value in variables.items()
-    ]
-
-
-def _doubled(found: re.Match[str]) -> str:
-    return found[0] * 2
+    """Within single quotes only the quote is special, and is doubled."""
+    doubled = {variable: value.replace("'", "''") for variable, value in variables.items()}
+    return [f"$Env:{variable} = '{value}'" for variable, value in doubled.items()]
 
 
 def _json(variables: Mapping[str, str]) -> list[str]:

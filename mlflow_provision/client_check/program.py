@@ -153,16 +153,27 @@ def remove(name: str) -> None:
     experiment = client.get_experiment_by_name(name)
     if experiment is None or experiment.lifecycle_stage != "active":
         return
+    folders = [run.info.run_id for run in client.search_runs([experiment.experiment_id])]
+    for model in _logged_models(client, experiment.experiment_id):
+        folders.append(f"models/{model.model_id}")
+        client.delete_logged_model(model.model_id)
+    _delete_folders(experiment.artifact_location, folders)
+    client.delete_experiment(experiment.experiment_id)
+
+
+def _delete_folders(place: str, folders: list[str]) -> None:
+    """Those of our runs and models, and those above them that are empty then: an experiment's number may have been used
+    before, by a server whose artifacts are still in this store."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    for run in client.search_runs([experiment.experiment_id]):
-        with suppress(NotImplementedError):
-            get_artifact_repository(run.info.artifact_uri).delete_artifacts()
-    for model in _logged_models(client, experiment.experiment_id):
-        with suppress(NotImplementedError):
-            get_artifact_repository(model.artifact_location).delete_artifacts()
-        client.delete_logged_model(model.model_id)
-    client.delete_experiment(experiment.experiment_id)
+    store = get_artifact_repository(place)
+    for folder in folders:
+        if store.list_artifacts(folder):
+            store.delete_artifacts(folder)
+    for above in ("models", ""):
+        if not store.list_artifacts(above or None):
+            with suppress(Exception):  # nothing was there, or nothing is left
+                store.delete_artifacts(above or None)
 
 
 def _logged_models(client: Any, experiment: str) -> list[Any]:

@@ -150,7 +150,7 @@ class _End:
 def _port(name: str, local_port: int | None) -> int:
     if local_port is not None:
         return checked(local_port, name)
-    others = frozenset(status.port for status in registry.all_running() if status.name != name)
+    others = frozenset(status.port for status in registry.all_running(but=name))
     return first_free(registry.last_port(name), others)
 
 
