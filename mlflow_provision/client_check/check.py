@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import site
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -12,7 +14,10 @@ from typing import IO
 from mlflow_provision.agent.protocol import Event, decode
 from mlflow_provision.errors import ProvisionError
 
-_KEPT = ("PATH", "LANG", "LC_ALL", "SYSTEMROOT")
+_KEPT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
+# Only to find the trial: our other modules must not be in the way of the packages it imports.
+_PROGRAM = "import sys; sys.path.insert(0, sys.argv[1]); from trial.main import main; del sys.path[0]; sys.exit(main())"
+_TO_CLEAN_UP = 30.0  # seconds
 _LAST_WORDS = 1500
 
 
@@ -22,6 +27,7 @@ def environment(variables: Mapping[str, str], home: str) -> dict[str, str]:
     return {
         **kept,
         "HOME": home,
+        "PYTHONUSERBASE": site.getuserbase(),  # packages of `pip install --user` are below the real home
         "TMPDIR": home,
         "MPLCONFIGDIR": home,
         "AWS_EC2_METADATA_DISABLED": "true",  # nor that of the instance this may be
@@ -33,17 +39,18 @@ def environment(variables: Mapping[str, str], home: str) -> dict[str, str]:
 
 
 def check(python: Path, variables: Mapping[str, str]) -> Iterator[Event]:
-    """The events of `program`; raises ProvisionError if it ends before its end."""
-    program = Path(__file__).with_name("program.py")
+    """The events of the trial; raises ProvisionError if it ends before its end. Ctrl-C lets it clean up."""
     with tempfile.TemporaryDirectory(prefix="mlflow-provision-") as home, tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            [str(python), "-I", str(program)],
+            [str(python), "-c", _PROGRAM, str(Path(__file__).parent)],
             env=environment(variables, home),
             cwd=home,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
+            encoding="utf-8",
+            start_new_session=True,  # a Ctrl-C comes through us, once
         )
         ended = False
         try:
@@ -54,6 +61,9 @@ def check(python: Path, variables: Mapping[str, str]) -> Iterator[Event]:
                 elif event:
                     yield decode(event)
             process.wait()
+        except (KeyboardInterrupt, GeneratorExit):
+            process.send_signal(signal.SIGINT)
+            raise
         finally:
             _end(process)
         if not ended:
@@ -64,14 +74,14 @@ def check(python: Path, variables: Mapping[str, str]) -> Iterator[Event]:
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """Let it clean up if we were interrupted: a Ctrl-C at the terminal reached it too."""
-    try:
-        process.wait(20 if process.poll() is None else 0)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    """Let it clean up if we were interrupted; nobody reads what it says of that."""
     if process.stdout:
         process.stdout.close()
+    try:
+        process.wait(_TO_CLEAN_UP)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        process.kill()
+        process.wait()
 
 
 def _last_words(errors: IO[bytes], variables: Mapping[str, str]) -> str:

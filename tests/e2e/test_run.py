@@ -133,7 +133,12 @@ def test_open_starts_the_browser(served: Served, tmp_path: Path) -> None:
     assert (tmp_path / "shown").read_text().strip() == tunnel["url"] and tunnel["url"] in said
     assert served.password not in said
     page = served.operator.json("open", NAME)["page"]
-    assert page == {"url": tunnel["url"], "browser": False, "username": "admin"}
+    assert page == {
+        "url": tunnel["url"],
+        "browser": False,
+        "username": "admin",
+        "password_in": str(served.operator.config / f"{NAME}.secrets.toml"),
+    }
 
 
 def test_connect_in_python(served: Served) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_provision.cli.env import _powershell
 from mlflow_provision.config import password_problem
 from tests.unit.conftest import CommandLine
 
@@ -131,9 +130,3 @@ def test_by_the_rules_of_each(
 def test_json(command_line: CommandLine, password: str) -> None:
     (line,) = lines(command_line, "json")
     assert json.loads(line)["MLFLOW_TRACKING_PASSWORD"] == password
-
-
-def test_quotes_that_only_powershell_takes_for_quotes() -> None:
-    """No password has them, but the name of a machine may."""
-    value = "a\u2018b\u2019c\u201ad\u201be"
-    assert _powershell({"X": value}) == ["$Env:X = 'a\u2018\u2018b\u2019\u2019c\u201a\u201ad\u201b\u201be'"]
