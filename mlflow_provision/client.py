@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 _PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
 _NO_PROXY = ("no_proxy", "NO_PROXY")
+# Where the store is S3, a client of MLflow 3.17 fetches artifacts from there itself, by URLs that the server signs: but
+# that store may be out of its reach, and its servers cannot be told not to offer it.
+_DETOURS = ("MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD")
 
 
 def variables(deployment: Deployment, path: Path, url: str) -> dict[str, str]:
@@ -35,10 +38,12 @@ def variables(deployment: Deployment, path: Path, url: str) -> dict[str, str]:
 
 
 def beside(variables: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables, and where a proxy is set, those that keep the way to this machine's own ports out of it."""
+    """The variables, and those that keep a client on the way to the server: artifacts go through it, unless somebody
+    decided otherwise, and where a proxy is set, the way to this machine's own ports does not lead through that."""
+    variables = {**variables, **{detour: "false" for detour in _DETOURS if detour not in environment}}
     host = urlsplit(variables["MLFLOW_TRACKING_URI"]).hostname or ""
     if host != "127.0.0.1" or not any(environment.get(proxy) for proxy in _PROXIES):
-        return dict(variables)
+        return variables
     spared = {}
     for name in _NO_PROXY:
         known = [part for part in environment.get(name, "").split(",") if part]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,8 @@ def verify_as_client(console: Console, deployment: Deployment, path: Path, yes: 
     try:
         needed = variables(deployment, path, way.url)
         console.say("Verifying with the real client", "strong")
-        results = console.verdicts(check(python, beside(needed, {})), EVERYTHING)
+        with closing(check(python, beside(needed, {}))) as events:  # it needs the tunnel to the end of its cleaning up
+            results = console.verdicts(events, EVERYTHING)
     finally:
         way.close()
     failed = [result for result in results if result.verdict == FAILED]
@@ -66,4 +68,4 @@ def _python(console: Console, deployment: Deployment, yes: bool) -> Path:
             raise ProvisionError("nothing was checked", f"pip install mlflow=={version} scikit-learn matplotlib")
     title = f"Installing {what} with {installer()}"
     with console.busy(title):
-        return install(version, lambda line: console.moving(title, line))
+        return install(version, lambda line: console.moving(title, line), deployment.mlflow.index_url)

@@ -7,7 +7,7 @@ import signal
 import site
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -38,7 +38,7 @@ def environment(variables: Mapping[str, str], home: str) -> dict[str, str]:
     }
 
 
-def check(python: Path, variables: Mapping[str, str]) -> Iterator[Event]:
+def check(python: Path, variables: Mapping[str, str]) -> Generator[Event, None, None]:
     """The events of the trial; raises ProvisionError if it ends before its end. Ctrl-C lets it clean up."""
     with tempfile.TemporaryDirectory(prefix="mlflow-provision-") as home, tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(

@@ -41,34 +41,41 @@ def cached(version: str) -> Path | None:
 
 def installer() -> str:
     """What would install it: uv, or pip in a venv, which takes longer."""
-    return "uv" if shutil.which("uv") else "pip"
+    return "uv" if _uv() else "pip"
 
 
-def install(version: str, progress: Callable[[str], None] = lambda line: None) -> Path:
-    """Make the environment, from nothing if an earlier try ended halfway; its Python."""
+def install(version: str, progress: Callable[[str], None] = lambda line: None, index_url: str = "") -> Path:
+    """Make the environment, from nothing if an earlier try ended halfway; its Python. `index_url`: a mirror."""
     place = folder(version)
     shutil.rmtree(place, ignore_errors=True)
     place.parent.mkdir(parents=True, exist_ok=True)
     limits = place.with_name(place.name + ".constraints")
     limits.write_text("\n".join(constraints(version)) + "\n", "utf-8")
     wanted = [f"mlflow=={version}", *PACKAGES[1:]]
-    if uv := shutil.which("uv"):
-        _run([uv, "venv", "--quiet", "--python", sys.executable, str(place)], progress)
-        _run([uv, "pip", "install", "--python", str(_python(place)), "-c", str(limits), *wanted], progress)
+    if uv := _uv():
+        _run([uv, "venv", "--quiet", "--python", sys.executable, str(place)], progress, index_url)
+        _run([uv, "pip", "install", "--python", str(_python(place)), "-c", str(limits), *wanted], progress, index_url)
     else:
-        _run([sys.executable, "-m", "venv", str(place)], progress)
-        _run([str(_python(place)), "-m", "pip", "install", "-c", str(limits), *wanted], progress)
+        _run([sys.executable, "-m", "venv", str(place)], progress, index_url)
+        _run([str(_python(place)), "-m", "pip", "install", "-c", str(limits), *wanted], progress, index_url)
     limits.unlink()
     (place / _COMPLETE).touch()
     return _python(place)
+
+
+def _uv() -> str | None:
+    """On PATH, or installed beside the Python that runs us."""
+    return shutil.which("uv") or shutil.which(str(Path(sys.executable).with_name("uv")))
 
 
 def _python(place: Path) -> Path:
     return place / "bin" / "python"
 
 
-def _run(argv: list[str], progress: Callable[[str], None]) -> None:
-    environment = {**os.environ, "UV_SYSTEM_CERTS": "1"}
+def _run(argv: list[str], progress: Callable[[str], None], index_url: str) -> None:
+    # Not as an argument: the URL of a mirror may have a password in it.
+    index = {"UV_DEFAULT_INDEX": index_url, "PIP_INDEX_URL": index_url} if index_url else {}
+    environment = {**os.environ, "UV_SYSTEM_CERTS": "1", **index}
     said = ""
     with subprocess.Popen(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment

@@ -225,12 +225,19 @@ class TestTunnel:
 
 def test_a_proxy_does_not_get_what_is_for_this_machine() -> None:
     needed = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:5001"}
-    assert beside(needed, {}) == needed
+    assert "NO_PROXY" not in beside(needed, {})
     spared = beside(needed, {"HTTP_PROXY": "http://proxy:3128", "NO_PROXY": "intra.example,localhost"})
     assert spared["NO_PROXY"] == "intra.example,localhost,127.0.0.1"
     assert spared["no_proxy"] == "127.0.0.1,localhost"
     elsewhere = {"MLFLOW_TRACKING_URI": "http://10.0.0.7:5000"}
-    assert beside(elsewhere, {"HTTP_PROXY": "http://proxy:3128"}) == elsewhere
+    assert "NO_PROXY" not in beside(elsewhere, {"HTTP_PROXY": "http://proxy:3128"})
+
+
+def test_artifacts_go_through_the_server_unless_somebody_decided_otherwise() -> None:
+    needed = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:5001"}
+    detours = {f"MLFLOW_ENABLE_PROXY_MULTIPART_{way}": "false" for way in ("DOWNLOAD", "UPLOAD")}
+    assert beside(needed, {}) == {**needed, **detours}
+    assert beside(needed, dict.fromkeys(detours, "true")) == needed
 
 
 @pytest.mark.parametrize(("words", "expected"), [("run la", "plain,lab"), ("run lab -- py", "file,py")])
