@@ -81,8 +81,8 @@ class Ssh:
         self._reader.join(1)
 
     def _read(self) -> None:
-        """ssh writes some lines for each connection. Once it listens they are read in heaps: waking up for each would
-        cost its clients a tenth of a millisecond."""
+        """ssh writes some lines for each connection. Once it listens they are read in heaps, so that we do not wake up
+        for every request of a client."""
         errors = self._process.stderr
         if errors is None:
             return
