@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +18,9 @@ from pathlib import Path
 _LISTENS = re.compile(r"forwarding listening on")
 _CHANNEL_REFUSED = re.compile(r"open failed: connect failed|open failed: administratively prohibited")
 _SESSION = "Entering interactive session"
+_OF_EACH_CONNECTION = (b"debug1: channel ", b"debug1: Connection to port")
 _LINES_KEPT = 60
+_HEAP = 0.05  # seconds; the pipe holds some hundred lines
 _PR_SET_PDEATHSIG = 1
 
 
@@ -34,9 +37,7 @@ class Ssh:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
+            bufsize=0,
             env={**os.environ, "LC_ALL": "C"},  # the reasons it gives are read
             preexec_fn=_die_with_parent(),
         )
@@ -52,11 +53,11 @@ class Ssh:
         return self._process.poll() is None
 
     @property
-    def bytes(self) -> int | None:
+    def carried(self) -> int | None:
         """What went through it, both ways, since the port was opened.
 
         OpenSSH does not count for us; the kernel counts what its process writes, and all that comes through is
-        written once: to the host or to the client. The handshakes and our own checks are in it: some kB.
+        written once: to the host or to the client. What it says to us and our own checks are in it: some kB.
         Only Linux tells.
         """
         written = _written(self.pid)
@@ -80,18 +81,31 @@ class Ssh:
         self._reader.join(1)
 
     def _read(self) -> None:
+        """ssh writes some lines for each connection. Once it listens they are read in heaps, so that we do not wake up
+        for every request of a client."""
         errors = self._process.stderr
         if errors is None:
             return
-        for line in errors:
-            if _CHANNEL_REFUSED.search(line):
-                self.refused_channels += 1
-            if not self.listens and (_LISTENS.search(line) or _SESSION in line):
-                self._first_bytes = _written(self.pid) or 0
-                self.listens = True
-            if not line.startswith("debug1: channel ") and not line.startswith("debug1: Connection to port"):
-                self.said.append(line.rstrip())
+        rest = b""
+        while data := os.read(errors.fileno(), 1 << 16):
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                self._take(line)
+            if self.listens:
+                time.sleep(_HEAP)
+        self._take(rest)
         errors.close()
+
+    def _take(self, line: bytes) -> None:
+        if line.startswith(_OF_EACH_CONNECTION) or not line:
+            return
+        text = line.decode("utf-8", "replace").rstrip()
+        if _CHANNEL_REFUSED.search(text):
+            self.refused_channels += 1
+        if not self.listens and (_LISTENS.search(text) or _SESSION in text):
+            self._first_bytes = _written(self.pid) or 0
+            self.listens = True
+        self.said.append(text)
 
 
 def _written(pid: int) -> int | None:

@@ -74,7 +74,7 @@ class Supervisor:
             ending = None if self.status.state.final else self._ending(ssh, reason)
         finally:
             ssh.end()
-            self._bytes_before += ssh.bytes or 0
+            self._bytes_before += ssh.carried or 0
         if ending is not None:
             self._after(ending)
 
@@ -188,7 +188,7 @@ class Supervisor:
         self._listener.changed(self.status)
 
     def _seen(self, ssh: Ssh | None) -> None:
-        through = ssh.bytes if ssh and ssh.listens else 0
+        through = ssh.carried if ssh and ssh.listens else 0
         total = None if through is None else self._bytes_before + through
         self.status = self.status.with_changes(bytes=total)
         self._listener.seen(self.status)

@@ -45,6 +45,13 @@ class Served:
         """As the administrator, on a port of this machine."""
         return request("GET", port, path, self.password, host=host, timeout=timeout)
 
+    def until_no_tunnel(self, timeout: float = 15) -> None:
+        """One that was only used ends half a second after its last user."""
+        deadline = time.monotonic() + timeout
+        while self.tunnels():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
     def another(self, name: str) -> None:
         """A second deployment file of the same server: who only makes a tunnel sees no difference."""
         text = self.operator.toml(NAME).read_text().replace(f'name = "{NAME}"', f'name = "{name}"')

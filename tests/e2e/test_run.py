@@ -27,7 +27,7 @@ print(urllib.request.urlopen(asked).read().decode())
 def test_the_program_reaches_the_server_and_the_tunnel_ends_with_it(served: Served) -> None:
     finished = served.operator.run("run", NAME, "--", sys.executable, "-c", ASK)
     assert finished.stdout == "3.17.2\n" and finished.stderr == ""
-    _until_no_tunnel(served)
+    served.until_no_tunnel()
 
 
 def test_a_tunnel_that_ran_before_runs_on(served: Served) -> None:
@@ -45,7 +45,7 @@ def test_two_programs_share_a_tunnel_which_ends_with_the_last(served: Served) ->
     time.sleep(1)
     assert len(served.tunnels()) == 1
     assert first.wait(30) == 0
-    _until_no_tunnel(served)
+    served.until_no_tunnel()
 
 
 def test_a_killed_run_leaves_no_tunnel(served: Served) -> None:
@@ -53,7 +53,7 @@ def test_a_killed_run_leaves_no_tunnel(served: Served) -> None:
     _until_tunnel(served)
     run.kill()
     run.communicate()
-    _until_no_tunnel(served)
+    served.until_no_tunnel()
 
 
 def test_a_tunnel_of_a_run_is_kept_when_somebody_asks_for_one(served: Served) -> None:
@@ -161,15 +161,11 @@ mlflow_provision.connect("{NAME}")
         timeout=60,
     )
     assert (finished.stdout, finished.returncode) == ("3.17.2\n3.17.2\n", 0), finished.stderr
-    _until_no_tunnel(served)
+    served.until_no_tunnel()
 
 
 def _until_tunnel(served: Served) -> None:
     _until(lambda: [tunnel["state"] for tunnel in served.tunnels()] == ["up"])
-
-
-def _until_no_tunnel(served: Served) -> None:
-    _until(lambda: served.tunnels() == [])
 
 
 def _until(reached: Callable[[], object], timeout: float = 15) -> None:
