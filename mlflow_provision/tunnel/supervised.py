@@ -6,7 +6,7 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mlflow_provision.config import Deployment
 
 FOREGROUND, BACKGROUND, LEASED = "foreground", "background", "leased"
+_RACES = 5  # for a free port that we lose to others before we give up
 _NOBODY_FOR = 0.5  # seconds without a user after which a leased tunnel ends
 
 
@@ -58,24 +59,30 @@ def supervise(
     if not claimed:
         raise AlreadyRunning(f"a tunnel to {name} is running already", "mlflow-provision tunnel --list")
     token = token or secrets.token_hex(8)
+    start = Status(
+        name=name,
+        host=deployment.host,
+        remote=remote_end(deployment),
+        port=0,
+        started=time.time(),
+        pid=os.getpid(),
+        mode=mode,
+        token=token,
+    )
+    end = _End(name, token, leased=mode == LEASED)
+    recorder = _Recorder(listener, end)
+    spared: set[int] = set()
     try:
-        port = _port(name, local_port)
-        status = Status(
-            name=name,
-            host=deployment.host,
-            remote=remote_end(deployment),
-            port=port,
-            started=time.time(),
-            pid=os.getpid(),
-            mode=mode,
-            token=token,
-        )
-        registry.write(status)
-        if local_port is None:
-            registry.remember_port(name, port)
-        end = _End(name, token, leased=mode == LEASED)
         with _signals(end):
-            return Supervisor(deployment, login, status, _Recorder(listener, end), end, asks, pace).run()
+            while True:
+                status = start.with_changes(port=_port(name, local_port, spared))
+                registry.write(status)
+                final = Supervisor(deployment, login, status, recorder, end, asks, pace).run()
+                lost_a_race = final.state is State.PORT_TAKEN and final.checked is None and local_port is None
+                if not lost_a_race or len(spared) >= _RACES:
+                    break
+                spared.add(status.port)
+        return final
     except ProvisionError as error:
         _remember_failure(deployment, token, error)
         raise
@@ -95,6 +102,8 @@ class _Recorder:
 
     def changed(self, status: Status) -> None:
         self._write(status)
+        if status.state is State.UP:
+            registry.remember_port(status.name, status.port)
         self._listener.changed(status)
 
     def seen(self, status: Status) -> None:
@@ -147,11 +156,12 @@ class _End:
         return True
 
 
-def _port(name: str, local_port: int | None) -> int:
+def _port(name: str, local_port: int | None, spared: Collection[int] = ()) -> int:
+    """A port is free when we look and may be gone when ssh wants it: then it is one of the `spared`."""
     if local_port is not None:
         return checked(local_port, name)
-    others = frozenset(status.port for status in registry.all_running(but=name))
-    return first_free(registry.last_port(name), others)
+    others = {status.port for status in registry.all_running(but=name)}
+    return first_free(registry.last_port(name), frozenset({*others, *spared}))
 
 
 def _remember_failure(deployment: Deployment, token: str, error: ProvisionError) -> None:

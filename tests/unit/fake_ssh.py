@@ -18,13 +18,12 @@ number = len((folder / "started").read_text().splitlines())
 life = lives[min(number, len(lives)) - 1]
 def say(line):
     print(line, file=sys.stderr, flush=True)
+port = int(re.search(r"-L 127\\.0\\.0\\.1:(\\d+):", " ".join(sys.argv))[1])
 for line in life["says"]:
-    say(line)
+    say(line.replace("PORT", str(port)))
 if life["code"] is not None:
     sys.exit(life["code"])
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-words = " ".join(sys.argv)
-port = int(re.search(r"-L 127\\.0\\.0\\.1:(\\d+):", words)[1])
 def pump(a, b):
     try:
         while data := a.recv(65536):

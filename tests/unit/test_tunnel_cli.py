@@ -66,6 +66,19 @@ def test_background_list_stop(reached: CommandLine) -> None:
     assert reached.json("tunnel", "--list")["tunnels"] == []
 
 
+def test_a_port_that_is_lost_to_another_program_at_the_last_moment(
+    ssh: FakeSsh, mlflow: int, command_line: CommandLine
+) -> None:
+    ssh.then(
+        "bind [127.0.0.1]:PORT: Address already in use", "channel_setup_fwd_listener_tcpip: cannot listen", code=255
+    )
+    ssh.then(leads_to=mlflow)
+    command_line.known("prod")
+    assert command_line.json("tunnel", "prod", "--background")["tunnel"]["state"] == "up"
+    first, second = (next(word for word in start if word.startswith("127.0.0.1:")) for start in ssh.starts)
+    assert first != second
+
+
 def test_no_secret_is_in_what_the_tunnel_leaves(reached: CommandLine, ssh: FakeSsh, tmp_path: Path) -> None:
     pid = reached.json("tunnel", "prod", "--background")["tunnel"]["pid"]
     assert PASSWORD not in Path(f"/proc/{pid}/cmdline").read_text() + str(ssh.starts)

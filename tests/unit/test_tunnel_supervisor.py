@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,6 @@ import pytest
 
 from mlflow_provision.config import Deployment
 from mlflow_provision.tunnel.pace import Backoff, Pace, SleepWatch
-from mlflow_provision.tunnel.ports import first_free
 from mlflow_provision.tunnel.probe import Answer, Login, is_mlflow
 from mlflow_provision.tunnel.states import State, Status
 from mlflow_provision.tunnel.supervisor import Supervisor
@@ -84,7 +84,9 @@ class Trial:
         self.statuses: list[Status] = []
         self._steps: dict[tuple[State, int], Callable[[], None]] = {}
         self._end = ""
-        port = first_free()
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
         status = Status("prod", "ubuntu@box", "127.0.0.1:5000", port)
         self.supervisor = Supervisor(
             DEPLOYMENT, login or Login("admin", "secret"), status, self, lambda: self._end, asks, FAST, wall
@@ -247,8 +249,6 @@ def test_after_a_sleep_a_dead_link_is_replaced_at_once(
 
 def test_the_port_is_taken_while_it_is_away(ssh: FakeSsh, mlflow: int) -> None:
     """What clients send must not reach whoever has the port now."""
-    import socket
-
     ssh.then(leads_to=mlflow)
     ssh.then("ssh: connect to host box port 22: No route to host", code=255)
     with socket.socket() as squatter:
