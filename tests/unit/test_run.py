@@ -28,7 +28,8 @@ numbers = []
 for name in sys.argv[1:]:
     signal.signal(getattr(signal, name), lambda number, frame: numbers.append(number))
 print("ready", flush=True)
-while not numbers:
+begun = time.monotonic()
+while not numbers and time.monotonic() - begun < 20:
     time.sleep(0.01)
 time.sleep(0.4)
 print("got", *[signal.Signals(number).name for number in numbers], flush=True)
