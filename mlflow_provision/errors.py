@@ -14,6 +14,8 @@ class ExitCode(IntEnum):
     UNREACHABLE = 3
     CHANGES_PENDING = 4
     LOCKED = 5
+    NOT_EXECUTABLE = 126
+    NOT_FOUND = 127
     INTERRUPTED = 130
 
 

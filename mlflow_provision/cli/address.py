@@ -2,43 +2,38 @@
 
 from __future__ import annotations
 
-import ipaddress
-import shlex
 from typing import TYPE_CHECKING
+
+from mlflow_provision.cli.program import program
 
 if TYPE_CHECKING:
     from mlflow_provision.config import Deployment
 
 
 def address(deployment: Deployment) -> str:
-    """The URL from where the operator sits; behind loopback on another host it needs the tunnel."""
-    listen = ipaddress.ip_address(deployment.mlflow.listen)
-    port = deployment.mlflow.port
-    if listen.is_loopback or (listen.is_unspecified and deployment.host == "local"):
-        return f"http://127.0.0.1:{port}"
-    if listen.is_unspecified:
-        return f"http://{_machine(deployment.host)}:{port}"
-    return f"http://[{listen}]:{port}" if listen.version == 6 else f"http://{listen}:{port}"
+    """The URL from where the operator sits: of the tunnel that runs, else the server's own.
+
+    Behind loopback on another host the server's own is true only there, or after `tunnel_command()`.
+    """
+    from mlflow_provision.tunnel import direct_url, running_on
+
+    tunnel = running_on(deployment) if needs_tunnel(deployment) else None
+    return tunnel.url if tunnel else direct_url(deployment)
 
 
 def needs_tunnel(deployment: Deployment) -> bool:
-    return deployment.host != "local" and ipaddress.ip_address(deployment.mlflow.listen).is_loopback
+    from mlflow_provision import tunnel
+
+    return tunnel.needs_tunnel(deployment)
+
+
+def lacks_tunnel(deployment: Deployment) -> bool:
+    """It needs one, and none runs."""
+    from mlflow_provision.tunnel import running_on
+
+    return needs_tunnel(deployment) and running_on(deployment) is None
 
 
 def tunnel_command(deployment: Deployment) -> str:
-    """OpenSSH in the background, with the server's port here as there."""
-    listen = ipaddress.ip_address(deployment.mlflow.listen)
-    there = f"[{listen}]" if listen.version == 6 else str(listen)
-    port = deployment.mlflow.port
-    identity = ["-i", deployment.identity_file] if deployment.identity_file else []
-    return shlex.join(
-        ["ssh", "-fN", "-o", "ExitOnForwardFailure=yes", *identity, "-L", f"{port}:{there}:{port}", deployment.host]
-    )
-
-
-def _machine(host: str) -> str:
-    """The name of the machine in what ssh takes: no user, no port."""
-    name = host.removeprefix("ssh://").rpartition("@")[2]
-    if name.startswith("["):
-        return name.partition("]")[0] + "]"
-    return name.partition(":")[0] if name.count(":") == 1 else name
+    """What makes `address()` true: a tunnel in the background, with the server's port here as there."""
+    return f"{program()} tunnel {deployment.name} --background --local-port {deployment.mlflow.port}"

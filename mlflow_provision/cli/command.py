@@ -38,6 +38,23 @@ def reports(function: Callable[..., ExitCode | None]) -> Callable[..., None]:
     return command
 
 
+def transparent(function: Callable[..., int]) -> Callable[..., None]:
+    """A command whose output belongs to another program: ours are errors on stderr. It returns its exit code."""
+
+    @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+    @functools.wraps(function)
+    def command(*args: Any, debug: bool, **options: Any) -> None:
+        from mlflow_provision.console import Console
+
+        codes: list[int] = []
+        context = click.get_current_context()
+        console = Console.of_command(context.info_name or "", quiet=True)
+        failed = _outcome(lambda: codes.append(function(*args, **options)), console, debug)
+        context.exit(codes[0] if codes else int(failed))
+
+    return command
+
+
 def again() -> str:
     """The command line that runs, as something to type again."""
     return shown(*typed())

@@ -57,7 +57,9 @@ def _say_use(console: Console, want: Wanted, prepared: Prepared) -> None:
     console.say()
     if needs_tunnel(deployment):
         console.say(f"  Tunnel    {tunnel_command(deployment)}")
-    console.say(f"  Web page  {address(deployment)}" + (" (through the tunnel)" if needs_tunnel(deployment) else ""))
+        console.say(f"  Web page  {address(deployment)} (through the tunnel; {program()} open {name} does both)")
+    else:
+        console.say(f"  Web page  {address(deployment)}")
     console.say(f"  User      {deployment.auth.admin_username}")
     console.say(f"  Password  {_password_place(want)}")
     console.say(f"            ({program()} env {name} prints it)")

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mlflow_provision.cli.address import address
+from mlflow_provision.cli.address import address, lacks_tunnel, tunnel_command
 from mlflow_provision.cli.command import reports
-from mlflow_provision.cli.deployments import chosen, named, secrets_beside
-from mlflow_provision.errors import ProvisionError
+from mlflow_provision.cli.deployments import chosen, named
 
 if TYPE_CHECKING:
     from mlflow_provision.console import Console
@@ -24,9 +23,9 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "style",
-    type=click.Choice(["shell", "json", "dotenv"]),
+    type=click.Choice(["shell", "fish", "powershell", "dotenv", "json"]),
     default="shell",
-    help="shell: to eval; json: one object; dotenv: for a .env file.",
+    help="shell: for bash, zsh and their kin; json: one object; dotenv: for a .env file.  [default: shell]",
 )
 @reports
 def env_command(console: Console, name: str | None, style: str) -> None:
@@ -34,32 +33,35 @@ def env_command(console: Console, name: str | None, style: str) -> None:
 
     \b
     eval "$(mlflow-provision env NAME)"        for this shell
-    mlflow-provision env NAME | source         the same in fish
+    mlflow-provision env NAME --format fish | source
+    mlflow-provision env NAME --format powershell | Out-String | Invoke-Expression
     mlflow-provision env NAME --format dotenv > .env
     """
-    from mlflow_provision.config import ENVIRONMENT, load_secrets, secrets_path
+    from mlflow_provision.client import variables as client_variables
 
     deployment, path = chosen(name)
     console.document.deployment = deployment.name
-    beside = secrets_beside(path)
-    password = load_secrets(beside).admin_password
-    if not password:
-        raise ProvisionError(
-            f"the password of {deployment.auth.admin_username} on {deployment.name} is not known on this machine",
-            f"write admin_password into {secrets_path(beside)}, or set {ENVIRONMENT['admin_password']}",
-        )
-    variables = {
-        "MLFLOW_TRACKING_URI": address(deployment),
-        "MLFLOW_TRACKING_USERNAME": deployment.auth.admin_username,
-        "MLFLOW_TRACKING_PASSWORD": password,
-    }
+    variables = client_variables(deployment, path, address(deployment))
     console.document.details["environment"] = variables
     for line in _LINES[style](variables):
         console.say(line)
+    if lacks_tunnel(deployment):
+        console.aside(f"Note: no tunnel runs; this opens one: {tunnel_command(deployment)}")
 
 
 def _shell(variables: Mapping[str, str]) -> list[str]:
     return [f"export {variable}={shlex.quote(value)}" for variable, value in variables.items()]
+
+
+def _fish(variables: Mapping[str, str]) -> list[str]:
+    """Within single quotes fish knows two escapes: of the quote and of the backslash."""
+    return [f"set -gx {variable} '{_escaped(value)}'" for variable, value in variables.items()]
+
+
+def _powershell(variables: Mapping[str, str]) -> list[str]:
+    """Within single quotes only the quote is special, and is doubled."""
+    doubled = {variable: value.replace("'", "''") for variable, value in variables.items()}
+    return [f"$Env:{variable} = '{value}'" for variable, value in doubled.items()]
 
 
 def _json(variables: Mapping[str, str]) -> list[str]:
@@ -74,8 +76,11 @@ def _dotenv(variables: Mapping[str, str]) -> list[str]:
 def _dotenv_value(value: str) -> str:
     if re.fullmatch(r"[\w.:/@%+=,-]*", value):
         return value
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+    return f"'{_escaped(value)}'"
 
 
-_LINES = {"shell": _shell, "json": _json, "dotenv": _dotenv}
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace("'", "\\'")
+
+
+_LINES = {"shell": _shell, "fish": _fish, "powershell": _powershell, "dotenv": _dotenv, "json": _json}

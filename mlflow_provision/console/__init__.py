@@ -14,6 +14,7 @@ from typing import Any, TextIO
 from mlflow_provision.agent.protocol import CHANGED, FAILED, OK, SKIPPED, Done, Event, Output, Result, Start
 from mlflow_provision.console.errors import show_error
 from mlflow_provision.console.screen import Plain, Screen, Silent, StepsOnly
+from mlflow_provision.console.text import clean
 from mlflow_provision.errors import ExitCode, ProvisionError
 from mlflow_provision.schema import Document, step
 
@@ -34,6 +35,8 @@ class Console:
         self.answer: dict[str, Any] = {}  # the data that ended the last request
         self._screen = screen
         self._as_json = as_json
+        self._as_lines = False
+        self._title = ""  # of what moves
         self._began = time.monotonic()
 
     @classmethod
@@ -52,6 +55,12 @@ class Console:
         """Lines of prose."""
         for line in text.split("\n"):
             self._screen.line(line, style)
+
+    def aside(self, text: str) -> None:
+        """For people, on stderr: where stdout is for the shell."""
+        if isinstance(self._screen, (Silent, StepsOnly)):
+            return
+        print(clean(text), file=sys.stderr, flush=True)
 
     def note(self, text: str) -> None:
         """Something that should be known before saying yes."""
@@ -81,6 +90,25 @@ class Console:
             yield
         finally:
             self._screen.rest()
+
+    def moving(self, title: str, newest: str = "") -> None:
+        """What goes on now, drawn anew each time; it moves until `still()`."""
+        if title != self._title:
+            self._screen.begin(title)
+            self._title = title
+        self._screen.progress(newest)
+
+    def still(self) -> None:
+        """Nothing moves: somebody else may write on the terminal."""
+        self._screen.rest()
+        self._title = ""
+
+    def event(self, what: dict[str, Any]) -> None:
+        """Something happened in a command that runs for long: with --json, a line of its own, and so is the document
+        at the end."""
+        self._as_lines = True
+        if self._as_json:
+            print(json.dumps(what), flush=True)
 
     @contextmanager
     def question(self) -> Iterator[None]:
@@ -118,7 +146,7 @@ class Console:
         self.document.ok = code is ExitCode.DONE
         self.document.seconds = round(self.seconds, 3)
         if self._as_json:
-            print(json.dumps(self.document.as_json(), indent=2), flush=True)
+            print(json.dumps(self.document.as_json(), indent=None if self._as_lines else 2), flush=True)
 
     def _follow(
         self,

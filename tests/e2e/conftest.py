@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.operator import Operator, on
+from tests.e2e.served import NAME, Served
 from tests.lab import LabHost, MotoS3, RcloneS3, why_unavailable
 
 HERE = Path(__file__).parent
@@ -34,6 +36,22 @@ def host() -> Iterator[LabHost]:
     """A blank host; the tests of one module share it."""
     with LabHost() as lab_host:
         yield lab_host
+
+
+@pytest.fixture(scope="session")
+def set_up_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A host with a server on it, for all tests that only use servers."""
+    with LabHost() as lab_host:
+        operator = Operator(tmp_path_factory.mktemp("operator"), lab_host.ssh_config)
+        operator.run("setup", on(lab_host), "--name", NAME, "--yes")
+        yield Served(lab_host, operator)
+
+
+@pytest.fixture
+def served(set_up_once: Served) -> Iterator[Served]:
+    """The same, with no tunnel before and none after."""
+    yield set_up_once
+    set_up_once.as_it_was()
 
 
 @pytest.fixture(scope="session")

@@ -33,6 +33,7 @@ class Operator:
             name: os.environ[name] for name in ("PATH", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE") if name in os.environ
         }
         own = {"HOME": str(self.home), "MLFLOW_PROVISION_CONFIG_DIR": str(self.config), "COLUMNS": "100"}
+        own["MLFLOW_PROVISION_STATE_DIR"] = str(self.state)
         if self.ssh_config:
             own["MLFLOW_PROVISION_SSH_CONFIG"] = str(self.ssh_config)
         return {**kept, **own, "PYTHONPATH": str(REPOSITORY), **self.variables}
@@ -40,6 +41,10 @@ class Operator:
     @property
     def config(self) -> Path:
         return self.home / "deployments"
+
+    @property
+    def state(self) -> Path:
+        return self.home / "state"
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Begin a command and leave it running."""

@@ -59,6 +59,7 @@ def command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine
     monkeypatch.setattr(host_package, "connect", connect)
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     monkeypatch.setenv("MLFLOW_PROVISION_CONFIG_DIR", str(line.folder))
+    monkeypatch.setenv("MLFLOW_PROVISION_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     for variable in ("MLFLOW_PROVISION_ADMIN_PASSWORD", "NO_COLOR", "FORCE_COLOR"):
         monkeypatch.delenv(variable, raising=False)

@@ -152,6 +152,7 @@ def test_env_prints_the_password_on_request(command_line: CommandLine) -> None:
     ]
     result = command_line.run("env", "--json")
     assert "it's $(not)" in result.stdout and result.stderr == ""
+    assert "mlflow-provision tunnel server --background --local-port 5000" in command_line.run("env").stderr
 
 
 def test_env_for_programs_and_for_env_files(command_line: CommandLine) -> None:
@@ -192,11 +193,10 @@ def test_address(host: str, listen: str, url: str) -> None:
 
 
 def test_tunnel_command() -> None:
-    deployment = Deployment(
-        "server", "ubuntu@box", identity_file="/home/ana/my key", mlflow=MLflow(port=5005, listen="::1")
-    )
-    expected = "ssh -fN -o ExitOnForwardFailure=yes -i '/home/ana/my key' -L '5005:[::1]:5005' ubuntu@box"
-    assert tunnel_command(deployment) == expected
+    """It makes the address true."""
+    deployment = Deployment("server", "ubuntu@box", mlflow=MLflow(port=5005, listen="::1"))
+    assert address(deployment) == "http://127.0.0.1:5005"
+    assert tunnel_command(deployment) == "mlflow-provision tunnel server --background --local-port 5005"
 
 
 class TestDestroy:

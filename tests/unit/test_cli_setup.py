@@ -42,8 +42,8 @@ def test_the_password_is_kept_before_anything_is_applied_and_never_printed(comma
 def test_the_last_words_of_a_first_setup_can_be_pasted(command_line: CommandLine) -> None:
     command_line.host.pending = {"service"}
     said = command_line.run("setup", "ubuntu@box", "--yes").stdout.splitlines()
-    tunnel = "ssh -fN -o ExitOnForwardFailure=yes -L 5000:127.0.0.1:5000 ubuntu@box"
-    assert f"  Tunnel    {tunnel}" in said
+    assert "  Tunnel    mlflow-provision tunnel server --background --local-port 5000" in said
+    assert "  Web page  http://127.0.0.1:5000 (through the tunnel; mlflow-provision open server does both)" in said
     *_, heading, first, second, third = said
     assert heading == "Three lines of Python that use it, in any Python that has mlflow:"
     compile("\n".join([first, second, third]), "pasted", "exec")
@@ -332,7 +332,7 @@ def test_json_is_one_document(command_line: CommandLine) -> None:
     assert service[0]["verdict"] == "changed" and service[0]["diff"].startswith("---")
     assert [check["verdict"] for check in document["verify"]] == ["ok", "ok", "ok"]
     assert document["server"]["url"] == "http://127.0.0.1:5000"
-    assert document["server"]["tunnel"].endswith("-L 5000:127.0.0.1:5000 ubuntu@box")
+    assert document["server"]["tunnel"] == "mlflow-provision tunnel server --background --local-port 5000"
     assert "details" not in document
 
 

@@ -64,7 +64,7 @@ def test_every_exit_code_is_documented() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_what_the_pages_tell_people_to_type_exists(page: Path) -> None:
     for line in typed(page.read_text()):
-        words = line.split()
+        words = line.split(" -- ")[0].split()  # what follows is another program
         if len(words) < 2 or not re.fullmatch(r"[a-z]+", words[1]):
             continue
         assert words[1] in COMMANDS, line
