@@ -372,7 +372,7 @@ def test_the_main_path_ends_in_a_verified_server(host: LabHost, settled: tuple[O
     assert "? Password  ********" in lines
     assert any(line.startswith("✓ comes back after kill -9") for line in lines)
     assert any(line.startswith("server runs MLflow") for line in lines)
-    assert "  Tunnel    ssh -fN" in str(terminal)
+    assert "  Tunnel    " in str(terminal) and "--background" in str(terminal)
     assert lines[-1] == 'mlflow.log_metric("m", 1)'
     assert max(map(len, lines)) <= 80
     assert operator.json("status")["status"]["healthy"] is True
