@@ -52,6 +52,7 @@ def destroy_command(
             with stoppable(console, host):
                 events = apply_resources(host, resources, deployment, facts, f"destroy {deployment.name}")
                 console.steps(events, shown=(CHANGED, FAILED))
+    _end_tunnel(deployment)
     _forget(console, path, keep_secrets=not delete_data)
     console.say(f"{deployment.name} is gone from {where(deployment)} ({duration(console.seconds)}).", "good")
     return None
@@ -78,6 +79,15 @@ def _confirmed(console: Console, deployment: Deployment, yes: bool) -> bool:
     question = f"To destroy it, type its name ({deployment.name})"
     typed: str = asked(console, lambda: click.prompt(question, default="", show_default=False, err=True))
     return typed.strip() == deployment.name
+
+
+def _end_tunnel(deployment: Deployment) -> None:
+    """It would lead nowhere from now on."""
+    from mlflow_provision.tunnel import running_on
+    from mlflow_provision.tunnel.opening import stopped
+
+    if status := running_on(deployment):
+        stopped(status)
 
 
 def _forget(console: Console, path: Path, keep_secrets: bool) -> None:

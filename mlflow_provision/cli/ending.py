@@ -57,7 +57,8 @@ def _say_use(console: Console, want: Wanted, prepared: Prepared) -> None:
     console.say()
     if needs_tunnel(deployment):
         console.say(f"  Tunnel    {tunnel_command(deployment)}")
-        console.say(f"  Web page  {address(deployment)} (through the tunnel; {program()} open {name} does both)")
+        console.say(f"  Web page  {address(deployment)} (through the tunnel)")
+        console.say(f"            ({program()} open {name} does both)")
     else:
         console.say(f"  Web page  {address(deployment)}")
     console.say(f"  User      {deployment.auth.admin_username}")

@@ -43,7 +43,8 @@ def test_the_last_words_of_a_first_setup_can_be_pasted(command_line: CommandLine
     command_line.host.pending = {"service"}
     said = command_line.run("setup", "ubuntu@box", "--yes").stdout.splitlines()
     assert "  Tunnel    mlflow-provision tunnel server --background --local-port 5000" in said
-    assert "  Web page  http://127.0.0.1:5000 (through the tunnel; mlflow-provision open server does both)" in said
+    assert "  Web page  http://127.0.0.1:5000 (through the tunnel)" in said
+    assert "            (mlflow-provision open server does both)" in said
     *_, heading, first, second, third = said
     assert heading == "Three lines of Python that use it, in any Python that has mlflow:"
     compile("\n".join([first, second, third]), "pasted", "exec")
