@@ -21,14 +21,14 @@ _DETOURS = ("MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "MLFLOW_ENABLE_PROXY_MULTI
 
 def variables(deployment: Deployment, path: Path, url: str) -> dict[str, str]:
     """For the server at `url`; `path` is the deployment's file. Raises ProvisionError if the password is not known."""
-    from mlflow_provision.config import ENVIRONMENT, secrets_path
+    from mlflow_provision.config import ENVIRONMENT, secrets_beside, secrets_path
     from mlflow_provision.tunnel.supervised import login_of
 
     login = login_of(path, deployment)
     if not login.password:
         raise ProvisionError(
             f"the password of {login.username} on {deployment.name} is not known on this machine",
-            f"write admin_password into {secrets_path(path)}, or set {ENVIRONMENT['admin_password']}",
+            f"write admin_password into {secrets_path(secrets_beside(path))}, or set {ENVIRONMENT['admin_password']}",
         )
     return {
         "MLFLOW_TRACKING_URI": url,

@@ -34,15 +34,6 @@ def chosen(name: str | None) -> tuple[Deployment, Path]:
     return load(path), path
 
 
-def secrets_beside(path: Path, source: Path | None = None) -> Path:
-    """The deployment file that has the secrets beside it. Ours may be a link to one that --config named: then secrets
-    that somebody put beside that one count, but new ones are kept among ours, out of the reach of git."""
-    from mlflow_provision.config import secrets_path
-
-    elsewhere = (source or path).resolve()
-    return elsewhere if secrets_path(elsewhere).exists() else path
-
-
 def _only(known: list[str]) -> str:
     if len(known) == 1:
         return known[0]

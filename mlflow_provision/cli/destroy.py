@@ -10,7 +10,7 @@ import click
 from mlflow_provision.agent.protocol import CHANGED, FAILED
 from mlflow_provision.cli.command import again, reports
 from mlflow_provision.cli.connection import accept_flag, connected, where
-from mlflow_provision.cli.deployments import chosen, complete_name, secrets_beside
+from mlflow_provision.cli.deployments import chosen, complete_name
 from mlflow_provision.cli.interrupt import stoppable
 from mlflow_provision.cli.planned import asked, say_plan
 from mlflow_provision.console.text import duration
@@ -92,7 +92,7 @@ def _end_tunnel(deployment: Deployment) -> None:
 
 def _forget(console: Console, path: Path, keep_secrets: bool) -> None:
     """The password of data that stay is kept: they still belong together."""
-    from mlflow_provision.config import forget, secrets_path
+    from mlflow_provision.config import forget, secrets_beside, secrets_path
 
     secrets = secrets_path(secrets_beside(path))
     if not keep_secrets:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mlflow_provision.cli.command import reports
-from mlflow_provision.cli.deployments import chosen, named, secrets_beside
+from mlflow_provision.cli.deployments import chosen, named
 from mlflow_provision.cli.program import program
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def open_command(console: Console, name: str | None) -> None:
 
 def _password_place(path: Path) -> str | None:
     """The file or the variable that has it; None where nothing has."""
-    from mlflow_provision.config import ENVIRONMENT, load_secrets, secrets_path
+    from mlflow_provision.config import ENVIRONMENT, load_secrets, secrets_beside, secrets_path
 
     beside = secrets_beside(path)
     if not load_secrets(beside).admin_password:

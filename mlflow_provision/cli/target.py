@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlflow_provision.cli.deployments import complete_name, secrets_beside
+from mlflow_provision.cli.deployments import complete_name
 from mlflow_provision.cli.flags import spoken
 from mlflow_provision.errors import ExitCode, ProvisionError
 
@@ -34,6 +34,8 @@ class Wanted:
     @property
     def secrets_beside(self) -> Path:
         """The deployment file with the secrets beside it."""
+        from mlflow_provision.config import secrets_beside
+
         return secrets_beside(self.path, self.source)
 
 

@@ -8,7 +8,7 @@ import click
 
 from mlflow_provision.cli.command import reports
 from mlflow_provision.cli.connection import accept_flag, connected, where
-from mlflow_provision.cli.deployments import chosen, named, secrets_beside
+from mlflow_provision.cli.deployments import chosen, named
 from mlflow_provision.cli.verified import verified
 from mlflow_provision.console.text import duration, plural
 from mlflow_provision.errors import ExitCode
@@ -35,7 +35,7 @@ def verify_command(
     With --client it is this machine that checks, as people use a server: train, log, register, search, load, predict,
     without any cloud key.
     """
-    from mlflow_provision.config import load_secrets
+    from mlflow_provision.config import load_secrets, secrets_beside
     from mlflow_provision.provision import inspected
 
     deployment, path = chosen(name)

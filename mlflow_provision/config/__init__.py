@@ -10,7 +10,15 @@ from mlflow_provision.config.deployment import (
     MLflow,
     Secrets,
 )
-from mlflow_provision.config.places import config_dir, deployment_path, find, forget, names, secrets_path
+from mlflow_provision.config.places import (
+    config_dir,
+    deployment_path,
+    find,
+    forget,
+    names,
+    secrets_beside,
+    secrets_path,
+)
 from mlflow_provision.config.rules.auth import generate_password, password_problem
 from mlflow_provision.config.secrets_file import ENVIRONMENT, load_secrets, missing_secrets, save_secrets
 from mlflow_provision.config.toml_file import load, save
@@ -39,6 +47,7 @@ __all__ = [
     "password_problem",
     "save",
     "save_secrets",
+    "secrets_beside",
     "secrets_path",
     "validate",
 ]

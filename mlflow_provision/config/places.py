@@ -35,6 +35,13 @@ def secrets_path(deployment_path: Path) -> Path:
     return deployment_path.with_name(deployment_path.name.removesuffix(SUFFIX) + SECRETS_SUFFIX)
 
 
+def secrets_beside(path: Path, source: Path | None = None) -> Path:
+    """The deployment file that has the secrets beside it. Ours may be a link to one that --config named: then secrets
+    that somebody put beside that one count, but new ones are kept among ours, out of the reach of git."""
+    elsewhere = (source or path).resolve()
+    return elsewhere if secrets_path(elsewhere).exists() else path
+
+
 def names() -> list[str]:
     """All deployments of this operator, sorted."""
     folder = config_dir()

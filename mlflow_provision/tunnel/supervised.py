@@ -35,11 +35,9 @@ class AlreadyRunning(ProvisionError):
 
 def login_of(path: Path, deployment: Deployment) -> Login:
     """The stored credentials, with the password empty where it is not known on this machine."""
-    from mlflow_provision.config import load_secrets, secrets_path
+    from mlflow_provision.config import load_secrets, secrets_beside
 
-    elsewhere = path.resolve()  # a link to a file that --config named may have secrets beside it
-    beside = elsewhere if secrets_path(elsewhere).exists() else path
-    return Login(deployment.auth.admin_username, load_secrets(beside).admin_password)
+    return Login(deployment.auth.admin_username, load_secrets(secrets_beside(path)).admin_password)
 
 
 def supervise(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlflow_provision.config import Deployment, Secrets, deployment_path, load, load_secrets, names
+from mlflow_provision.config import Deployment, Secrets, deployment_path, load, load_secrets, names, secrets_beside
 from mlflow_provision.errors import ProvisionError
 from mlflow_provision.host.settings import CONFIG_VARIABLE
 from mlflow_provision.wizard.world import aliases
@@ -51,7 +51,7 @@ class Reality:
         return found
 
     def secrets(self, name: str) -> Secrets:
-        return load_secrets(deployment_path(name))
+        return load_secrets(secrets_beside(deployment_path(name)))
 
     def ssh_hosts(self) -> list[str]:
         return aliases(Path(os.environ.get(CONFIG_VARIABLE, "~/.ssh/config")))

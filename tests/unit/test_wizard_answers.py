@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from mlflow_provision.config import Deployment, Secrets, deployment_path, names, save
+from mlflow_provision.config import Deployment, Secrets, deployment_path, names, save, save_secrets
 from mlflow_provision.errors import ProvisionError
+from mlflow_provision.host import LocalHost
 from mlflow_provision.wizard.answers import Answers, forget_kept, keep, kept, kept_path
+from mlflow_provision.wizard.reality import Reality
 from mlflow_provision.wizard.world import aliases
 
 
@@ -54,6 +57,18 @@ def test_a_damaged_file_says_so(text: str) -> None:
     kept_path().write_text(text)
     with pytest.raises(ProvisionError, match="is damaged"):
         kept()
+
+
+def test_secrets_beside_a_file_that_config_named_are_known(tmp_path: Path) -> None:
+    """Our own file may be a link to one in a repository, with secrets beside that one."""
+    elsewhere = tmp_path / "repository" / "prod.toml"
+    elsewhere.parent.mkdir()
+    save(Deployment("prod", "ubuntu@host"), elsewhere)
+    save_secrets(elsewhere, Secrets("correct horse battery"))
+    deployment_path("prod").parent.mkdir(exist_ok=True)
+    deployment_path("prod").symlink_to(elsewhere)
+    reality = Reality(lambda deployment: LocalHost(), lambda title: nullcontext())
+    assert reality.secrets("prod").admin_password == "correct horse battery"
 
 
 def test_aliases_of_the_ssh_configuration(tmp_path: Path) -> None:
