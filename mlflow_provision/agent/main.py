@@ -75,6 +75,17 @@ def _serve(verb: str, data: dict[str, Any], operator: str) -> dict[str, Any]:
             return {"changes": apply([from_json(item) for item in data["resources"]], _emit, _stop.is_set)}
     if verb == "verify":
         return _verify(data, _emit)
+    if verb == "backup":
+        from mlflow_provision.agent.backup import serve
+
+        return serve(data, operator, _emit, _stop.is_set)
+    if verb == "restore":
+        from mlflow_provision.agent.lock import held
+        from mlflow_provision.agent.restore import restore
+
+        os.umask(0o022)
+        with held(data["lock"], operator, data["what"]):
+            return restore(data, operator, _emit, _stop.is_set)
     if verb == "old-server":
         from mlflow_provision.agent.adoption.details import details
 
@@ -129,18 +140,25 @@ def _control(verb: str, data: dict[str, Any], operator: str) -> dict[str, Any]:
 
 def _listen() -> None:
     """Until the end of stdin, or until the signs of life have stopped: a cut link tells nobody that it is cut."""
-    rest = b""
+    from mlflow_provision.agent import operator_link
+
+    rest = bytearray()
     try:
         while select.select([0], [], [], SILENCE)[0]:
-            data = os.read(0, 65536)
+            data = os.read(0, 1 << 20)
             if not data:
                 break
-            *lines, rest = (rest + data).split(b"\n")
+            rest += data
+            if b"\n" not in data:
+                continue
+            *lines, rest = rest.split(b"\n")
             for line in filter(None, lines):  # an empty one is a sign of life
-                _requests.put(json.loads(line))
+                message = json.loads(line)
+                (operator_link.arrived if "reply" in message else _requests.put)(message)
     finally:
         _stop.set()
         _requests.put(None)
+        operator_link.arrived(None)
 
 
 def _emit(event: Event) -> None:

@@ -62,6 +62,23 @@ class Output:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """How far a step has come: `done` of `total` bytes (0: nobody knows how many there will be)."""
+
+    step: str
+    done: int
+    total: int = 0
+
+
+@dataclass(frozen=True)
+class Ask:
+    """The agent needs something of the operator's side, and goes on when the reply has come: see operator_link."""
+
+    call: str
+    arguments: dict[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
 class Result:
     """A step has ended. `verdict` is ok, changed, failed or skipped; in a plan, `changed` means "would change"."""
 
@@ -82,8 +99,15 @@ class Done:
     seconds: float = 0.0
 
 
-Event = Union[Start, Output, Result, Done]
-_EVENTS: dict[str, type[Any]] = {"start": Start, "output": Output, "result": Result, "done": Done}
+Event = Union[Start, Output, Progress, Ask, Result, Done]
+_EVENTS: dict[str, type[Any]] = {
+    "start": Start,
+    "output": Output,
+    "progress": Progress,
+    "ask": Ask,
+    "result": Result,
+    "done": Done,
+}
 _NAMES = {cls: name for name, cls in _EVENTS.items()}
 
 
