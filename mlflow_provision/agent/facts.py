@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_provision.agent import adoption, process_group, sockets
+from mlflow_provision.agent.cgroup import unit_of
 from mlflow_provision.agent.names import BESIDE, MARKER, SIGNATURE
 from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.resources.record import load
@@ -134,20 +135,12 @@ def _port_owner(port: int, listening: list[sockets.Listener], unit: str, base: P
     if not pid:
         return {"pid": 0, "name": "another user's program", "unit": "", "ours": False}
     try:
-        owner_unit = _unit_of(pid)
+        owner_unit = unit_of(pid)
         ours = owner_unit == unit if unit else os.getpgid(pid) == process_group.group(str(base / "server.pid"))
         name = Path(f"/proc/{pid}/comm").read_text().strip()
     except OSError:  # it ended while we looked
         return {"pid": pid, "name": "a program that just ended", "unit": "", "ours": False}
     return {"pid": pid, "name": name, "unit": owner_unit, "ours": ours}
-
-
-def _unit_of(pid: int) -> str:
-    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
-        for part in reversed(line.split("/")):
-            if part.endswith(".service"):
-                return part
-    return ""
 
 
 def _index(index_url: str) -> dict[str, Any]:

@@ -211,7 +211,7 @@ def test_a_port_of_a_unit(
     request_data: dict[str, Any], home: Path, listener: socket.socket, monkeypatch: pytest.MonkeyPatch, unit: str
 ) -> None:
     install(home)
-    monkeypatch.setattr(module, "_unit_of", lambda pid: unit)
+    monkeypatch.setattr(module, "unit_of", lambda pid: unit)
     request_data.update(port=listener.getsockname()[1], unit="mlflow-server.service")
     owner = facts(request_data)["port_owner"]
     assert (owner["unit"], owner["ours"]) == (unit, unit == "mlflow-server.service")
@@ -234,23 +234,6 @@ def test_a_program_that_ends_while_we_look_is_no_crash(
     monkeypatch.setattr("mlflow_provision.agent.sockets.owner", lambda inode: 2**22 + 1)
     request_data["port"] = listener.getsockname()[1]
     assert facts(request_data)["port_owner"]["ours"] is False
-
-
-@pytest.mark.parametrize(
-    ("line", "unit"),
-    [
-        ("0::/system.slice/mlflow-server.service", "mlflow-server.service"),
-        ("0::/user.slice/user-1000.slice/user@1000.service/app.slice/x.scope", "user@1000.service"),
-        ("0::/user.slice/user-1000.slice/user@1000.service/app.slice/ada.service", "ada.service"),
-        ("0::/user.slice/user-1000.slice/session-2.scope", ""),
-        ("12:pids:/a\n1:name=systemd:/system.slice/nginx.service/sub", "nginx.service"),
-        ("0::/", ""),
-    ],
-)
-def test_the_unit_of_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, unit: str) -> None:
-    (tmp_path / "cgroup").write_text(line + "\n")
-    monkeypatch.setattr(module, "Path", lambda path: tmp_path / Path(path).name)
-    assert module._unit_of(1) == unit
 
 
 @pytest.mark.parametrize(

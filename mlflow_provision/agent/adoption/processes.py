@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Iterator
 
 from mlflow_provision.agent.adoption.script import ServerCommand, starts_server
+from mlflow_provision.agent.cgroup import unit_of
 
 
 def pids() -> Iterator[int]:
@@ -14,19 +15,6 @@ def pids() -> Iterator[int]:
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
             yield int(entry.name)
-
-
-def unit_of(pid: int) -> str:
-    """The systemd unit of a process, "" when none."""
-    try:
-        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
-    except OSError:
-        return ""
-    for line in lines:
-        for part in reversed(line.split("/")):
-            if part.endswith(".service"):
-                return part
-    return ""
 
 
 def running_server(unit: str, tree: str) -> tuple[int, ServerCommand] | None:
