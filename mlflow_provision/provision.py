@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from mlflow_provision import blueprint, preflight
+from mlflow_provision.agent.adoption import UNFINISHED
 from mlflow_provision.agent.protocol import Event, Result
 from mlflow_provision.agent.resources import Resource, to_json
 from mlflow_provision.aws import profile_keys
@@ -25,7 +26,6 @@ from mlflow_provision.host import Host, answer
 from mlflow_provision.host.program import operator
 from mlflow_provision.layout import Layout
 
-UNFINISHED = ("stopping", "moving", "starting", "rolling-back")  # phases of an adoption that must not stay
 LATEST = "latest"  # as an MLflow version: the newest that installs
 Facts = dict[str, Any]
 

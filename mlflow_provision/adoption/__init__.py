@@ -10,6 +10,7 @@ from typing import Any
 from mlflow_provision import blueprint, preflight
 from mlflow_provision.adoption.obstacles import impossible, no_credentials, problems, warnings
 from mlflow_provision.adoption.reading import settings, summary, with_settings
+from mlflow_provision.agent.adoption import UNFINISHED
 from mlflow_provision.agent.protocol import Event
 from mlflow_provision.agent.resources import to_json
 from mlflow_provision.blueprint.adoption import adopting
@@ -17,10 +18,9 @@ from mlflow_provision.config import Deployment, Secrets, generate_password, pass
 from mlflow_provision.host import Host, answer
 from mlflow_provision.host.program import operator
 from mlflow_provision.layout import Layout
-from mlflow_provision.provision import UNFINISHED, Facts, Prepared, look, refuse, with_keys
+from mlflow_provision.provision import Facts, Prepared, look, refuse, with_keys
 
 __all__ = [
-    "ADOPTED",
     "Adoption",
     "adopt",
     "impossible",
@@ -34,8 +34,6 @@ __all__ = [
     "with_settings",
     "without_old",
 ]
-
-ADOPTED = "adopted"  # the phase in facts["adoption"] after which it is an ordinary deployment
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from mlflow_provision.agent.adoption import ADOPTED, UNFINISHED
 from mlflow_provision.agent.protocol import CHANGED, FAILED, OK, Result
 from mlflow_provision.cli.command import shown, typed
 from mlflow_provision.cli.connection import connected, where
@@ -68,7 +69,6 @@ def adopt_over(
     otherwise: Callable[[], ExitCode | None],
 ) -> ExitCode | None:
     """The same over a connection of its own. What was adopted before is an ordinary deployment: `otherwise`."""
-    from mlflow_provision.adoption import ADOPTED
     from mlflow_provision.provision import look
 
     with connected(console, want.deployment, accept_new_host_key) as host:
@@ -100,7 +100,6 @@ def adoption_for(console: Console, host: Host, want: Wanted, keys: Mapping[str, 
 def say_old_server(console: Console, adoption: Adoption) -> None:
     """What was found: a card of a few lines."""
     from mlflow_provision.adoption import summary
-    from mlflow_provision.provision import UNFINISHED
 
     old, details = adoption.old, adoption.details
     state = "running" if old["running"] else "not running"

@@ -15,7 +15,7 @@ FOLDER = "adopted"  # below a deployment's own: journal, backups, what a failed 
 JOURNAL = "adoption.json"
 
 # Phases of an adoption, in order. Until STOPPING nothing of the old server has been touched; from STARTING on others
-# may have written to ours.
+# may have written to ours. ADOPTED: an ordinary deployment from then on. UNFINISHED: must not stay like that.
 STOPPING, MOVING, STARTING, ADOPTED = "stopping", "moving", "starting", "adopted"
 ROLLING_BACK, ROLLED_BACK = "rolling-back", "rolled-back"
 UNFINISHED = (STOPPING, MOVING, STARTING, ROLLING_BACK)
