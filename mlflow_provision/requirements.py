@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from importlib import resources
 
 from mlflow_provision.config import Deployment
+from mlflow_provision.version import numbers
 
 # MLflow asks for 3.10 or newer since 3.5.1; its dependencies ship wheels for x86_64 and aarch64 up to 3.14.
 SUPPORTED_PYTHON = ">=3.10,<3.15"
@@ -34,7 +34,7 @@ def constraints(version: str) -> tuple[str, ...]:
     shipped = resources.files("mlflow_provision.constraints") / f"mlflow-{version}.txt"
     if shipped.is_file():
         return _lines(shipped.read_text("utf-8"))
-    return tuple(limit for fixed_in, limit in _INCOMPATIBILITIES if _release(version) < fixed_in)
+    return tuple(limit for fixed_in, limit in _INCOMPATIBILITIES if numbers(version) < fixed_in)
 
 
 def release_name(version: str, requirements: tuple[str, ...], constraints: tuple[str, ...]) -> str:
@@ -47,12 +47,6 @@ def _scheme(url: str) -> str:
     """The scheme of a store's URL without its driver (`postgresql+psycopg2` is `postgresql`); "" for a folder."""
     scheme, separator, _ = url.partition("://")
     return scheme.partition("+")[0].lower() if separator else ""
-
-
-def _release(version: str) -> tuple[int, ...]:
-    """The leading numbers of a version, enough to compare: 3.10.0rc1 is (3, 10, 0)."""
-    numbers = re.match(r"\d+(\.\d+)*", version)
-    return tuple(int(part) for part in numbers[0].split(".")) if numbers else ()
 
 
 def _lines(text: str) -> tuple[str, ...]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from mlflow_provision.adoption.reading import LOOPBACK, is_url, numbers
+from mlflow_provision.adoption.reading import LOOPBACK, is_url
 from mlflow_provision.agent.adoption import UNFINISHED
 from mlflow_provision.config import ENVIRONMENT, Deployment, password_problem
 from mlflow_provision.preflight import Problem
 from mlflow_provision.provision import Facts
+from mlflow_provision.version import numbers
 
 _ROOM = 100 << 20  # bytes that should stay free
 _HOST_CHECK = (3, 5, 1)  # the first MLflow that looks at the Host of a request

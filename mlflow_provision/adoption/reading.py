@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from mlflow_provision.config import DEFAULT_MLFLOW_VERSION, Deployment, changed
+from mlflow_provision.version import numbers
 
 Settings = dict[str, Any]
 LOOPBACK = ("localhost", "127.0.0.1", "::1", "[::1]")
@@ -63,11 +64,6 @@ def _names(allowed: list[str]) -> tuple[str, ...]:
 def is_url(place: str) -> bool:
     """Is this a bucket or the like, not a folder?"""
     return "://" in place
-
-
-def numbers(version: str) -> tuple[int, ...]:
-    """A version, to be compared: (3, 17, 2)."""
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
 def _newer(one: str, other: str) -> str:

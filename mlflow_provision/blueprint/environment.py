@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from mlflow_provision.blueprint.reach import allowed_hosts, allowed_origins
 from mlflow_provision.blueprint.sizing import workers
 from mlflow_provision.config import Deployment
 from mlflow_provision.layout import Layout
+from mlflow_provision.version import numbers
 
 
 def server(layout: Layout, facts: dict[str, Any]) -> dict[str, str]:
@@ -54,4 +54,4 @@ def _store(layout: Layout) -> dict[str, str]:
 
 def version_tuple(deployment: Deployment) -> tuple[int, ...]:
     """(3, 17, 2) for 3.17.2rc1 and 3.17.2."""
-    return tuple(int(part) for part in re.findall(r"\d+", deployment.mlflow.version)[:3])
+    return numbers(deployment.mlflow.version)
