@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from mlflow_provision.config import DEFAULT_MLFLOW_VERSION, Deployment, changed
+from mlflow_provision.console.text import plural
 from mlflow_provision.version import numbers
 
 Settings = dict[str, Any]
@@ -45,14 +46,10 @@ def with_settings(deployment: Deployment, old: dict[str, Any]) -> Deployment:
 def summary(details: dict[str, Any], old: dict[str, Any]) -> str:
     """What there is to take over, in a few words."""
     counts = details["counts"]
-    parts = [_plural(counts.get(word, 0), word[:-1]) for word in ("experiments", "runs", "models", "users")]
+    parts = [plural(counts.get(word, 0), word[:-1]) for word in ("experiments", "runs", "models", "users")]
     if details["artifact_files"] or not is_url(old["artifacts"]):
-        parts.append(_plural(details["artifact_files"], "artifact file"))
+        parts.append(plural(details["artifact_files"], "artifact file"))
     return ", ".join(part for part in parts if not part.startswith("0 ")) or "nothing but an empty database"
-
-
-def _plural(count: int, word: str) -> str:
-    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def _names(allowed: list[str]) -> tuple[str, ...]:
