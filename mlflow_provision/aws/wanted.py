@@ -7,10 +7,13 @@ from mlflow_provision.config import Deployment
 from mlflow_provision.errors import ExitCode, ProvisionError
 
 
-def policy_of(deployment: Deployment, backup_destination: str = "", region: str = "") -> Policy:
+def policy_of(
+    deployment: Deployment, backup_destination: str = "", region: str = "", append_only: bool = False
+) -> Policy:
     """The policy for a deployment's artifacts and backups, as far as they are in buckets at AWS.
 
-    `backup_destination` is used in place of the deployment's own. Raises ProvisionError where none is needed.
+    `backup_destination` is used in place of the deployment's own; `append_only` also where the deployment does not say
+    so. Raises ProvisionError where no policy is needed.
     """
     artifacts = deployment.artifacts
     if artifacts.endpoint_url:
@@ -29,4 +32,4 @@ def policy_of(deployment: Deployment, backup_destination: str = "", region: str 
             "for a bucket it does not use yet: mlflow-provision iam-policy --artifacts s3://bucket/prefix",
             ExitCode.USAGE,
         )
-    return policy(at_aws[0], backups, region or artifacts.region)
+    return policy(at_aws[0], backups, region or artifacts.region, append_only)

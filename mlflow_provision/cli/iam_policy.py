@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @named
 @click.option("--artifacts", metavar="PLACE", help="s3://bucket/prefix, for a server that is not there yet.")
 @click.option("--backups", metavar="PLACE", help="s3://bucket/prefix of its backups.")
+@click.option("--append-only", is_flag=True, help="Backups can be added and read, and not be deleted.")
 @click.option("--trust", is_flag=True, help="Print who may take the role instead: EC2 instances.")
 @click.option("--role", metavar="ROLE", help="Create or update this role, with exactly this policy.")
 @click.option("--instance", metavar="ID", help="Attach the role to this EC2 instance.")
@@ -32,6 +33,7 @@ def iam_policy_command(
     name: str | None,
     artifacts: str | None,
     backups: str | None,
+    append_only: bool,
     trust: bool,
     role: str | None,
     instance: str | None,
@@ -53,7 +55,7 @@ def iam_policy_command(
         raise ProvisionError("--instance: which role should it get?", f"{again()} --role ROLE", ExitCode.USAGE)
     if trust and role:
         raise ProvisionError("--trust only prints, and --role creates", "keep one of them", ExitCode.USAGE)
-    policy, used_region = _policy(console, name, artifacts, backups or "", region)
+    policy, used_region = _policy(console, name, artifacts, backups or "", region, append_only)
     trusted = trust_policy(used_region)
     console.document.details.update(policy=policy, trust_policy=trusted, done=[])
     console.say(json.dumps(trusted if trust else policy, indent=2))
@@ -68,7 +70,7 @@ def iam_policy_command(
 
 
 def _policy(
-    console: Console, name: str | None, artifacts: str | None, backups: str, region: str
+    console: Console, name: str | None, artifacts: str | None, backups: str, region: str, append_only: bool
 ) -> tuple[dict[str, Any], str]:
     """The policy, and the region it is for; "" where that makes no difference."""
     from mlflow_provision.aws.policy import policy
@@ -77,10 +79,10 @@ def _policy(
     if artifacts is not None:
         if name:
             raise ProvisionError("NAME and --artifacts both say which bucket", "give one of them", ExitCode.USAGE)
-        return policy(artifacts, backups, region), region
+        return policy(artifacts, backups, region, append_only), region
     deployment, _ = chosen(name)
     console.document.deployment = deployment.name
-    return policy_of(deployment, backups, region), region or deployment.artifacts.region
+    return policy_of(deployment, backups, region, append_only), region or deployment.artifacts.region
 
 
 def _agreed(console: Console, role: str, instance: str | None, yes: bool) -> bool:
@@ -131,6 +133,7 @@ def _advise(deployment: str | None) -> None:
     words = [word for word in (deployment,) if word]
     for option in ("artifacts", "backups"):
         words += [f"--{option}", options[option]] if options[option] else []
+    words += ["--append-only"] if options["append_only"] else []
     lines = (
         "To make a role of it: " + shown("iam-policy", *words, "--role", role),
         "By hand, with the AWS command line:",

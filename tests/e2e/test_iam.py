@@ -171,6 +171,38 @@ def test_nothing_outside_the_prefixes(reached: Host, s3: MotoS3) -> None:
     empty(s3)
 
 
+def test_append_only_backups_can_be_added_to_and_not_taken_away(s3: MotoS3, tmp_path: Path) -> None:
+    """The policy as it is printed; artifacts beside the backups can be deleted as before."""
+    operator = Operator(tmp_path)
+    flags = ("--artifacts", ARTIFACTS, "--backups", BACKUPS, "--append-only")
+    client = s3.client(keys=s3.create_user("appends", json.loads(operator.run("iam-policy", *flags).stdout)))
+    large = tmp_path / "large"
+    large.write_bytes(bytes(2 * PART + 1))
+    client.upload_file(str(large), "team", "backups/server/large")
+    client.put_object(Bucket="team", Key="backups/server/small", Body=b"small")
+    torn_upload(client, "backups/server/torn")
+    assert unfinished(s3) == []
+    assert client.get_object(Bucket="team", Key="backups/server/small")["Body"].read() == b"small"
+    listed = client.list_objects_v2(Bucket="team", Prefix="backups/server/")["Contents"]
+    there = ["backups/server/large", "backups/server/small"]
+    assert [entry["Key"] for entry in listed] == there
+    attempts: list[Callable[[], Any]] = [
+        lambda: client.delete_object(Bucket="team", Key=there[1]),
+        lambda: client.put_bucket_versioning(Bucket="team", VersioningConfiguration={"Status": "Suspended"}),
+        lambda: client.put_bucket_lifecycle_configuration(Bucket="team", LifecycleConfiguration={"Rules": []}),
+    ]
+    for attempt in attempts:
+        with pytest.raises(client.exceptions.ClientError, match="AccessDenied"):
+            attempt()
+    several = client.delete_objects(Bucket="team", Delete={"Objects": [{"Key": key} for key in there]})
+    assert [error["Code"] for error in several["Errors"]] == ["AccessDenied", "AccessDenied"]
+    assert keys_of(s3.client(), "team") == there
+    client.put_object(Bucket="team", Key="ml/run", Body=b"run")
+    client.delete_object(Bucket="team", Key="ml/run")
+    assert keys_of(s3.client(), "team") == there
+    empty(s3)
+
+
 def test_a_server_lives_under_the_policy_that_is_printed(
     host: LabHost, s3: MotoS3, reached: Host, tmp_path: Path
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlflow_provision.aws.policy import LIST, OBJECT_ACTIONS, policy, trust_policy
+from mlflow_provision.aws.policy import APPEND_ACTIONS, LIST, OBJECT_ACTIONS, policy, trust_policy
 from mlflow_provision.errors import ExitCode, ProvisionError
 
 
@@ -54,6 +54,43 @@ def test_nothing_else_is_allowed() -> None:
     for statement in policy("s3://team/ml", "s3://safe/b")["Statement"]:
         assert set(statement["Action"]) <= {*OBJECT_ACTIONS, LIST}
         assert not [action for action in statement["Action"] if "*" in action]
+
+
+def test_backups_that_can_only_be_added_to() -> None:
+    objects, backups, listing = policy("s3://team/ml", "s3://team/backups", append_only=True)["Statement"]
+    assert (objects["Action"], objects["Resource"]) == (list(OBJECT_ACTIONS), ["arn:aws:s3:::team/ml/*"])
+    assert backups == {
+        "Sid": "Backups",
+        "Effect": "Allow",
+        "Action": ["s3:PutObject", "s3:GetObject", "s3:AbortMultipartUpload"],
+        "Resource": ["arn:aws:s3:::team/backups/*"],
+    }
+    assert listing == policy("s3://team/ml", "s3://team/backups")["Statement"][1]
+    alone, _ = policy("", "s3://safe", append_only=True)["Statement"]
+    assert (alone["Action"], alone["Resource"]) == (list(APPEND_ACTIONS), ["arn:aws:s3:::safe/*"])
+
+
+@pytest.mark.parametrize(
+    ("artifacts", "backups"),
+    [
+        ("s3://team", "s3://team/backups"),
+        ("s3://team/ml", "s3://team"),
+        ("s3://team/ml", "s3://team/ml/"),
+        ("s3://team/ml", "s3://team/ml/backups"),
+        ("s3://team/ml/artifacts", "s3://team/ml"),
+    ],
+)
+def test_backups_among_artifacts_cannot_be_append_only(artifacts: str, backups: str) -> None:
+    with pytest.raises(ProvisionError) as caught:
+        policy(artifacts, backups, append_only=True)
+    assert caught.value.code == ExitCode.USAGE and "one is inside the other" in caught.value.message
+    policy("s3://team/ml", "s3://team/ml-backups", append_only=True)
+
+
+def test_append_only_needs_a_place_for_backups() -> None:
+    with pytest.raises(ProvisionError, match="append-only is about backups") as caught:
+        policy("s3://team/ml", append_only=True)
+    assert "--backups s3://" in caught.value.hint
 
 
 @pytest.mark.parametrize(("region", "start"), [("cn-north-1", "arn:aws-cn:"), ("us-gov-west-1", "arn:aws-us-gov:")])

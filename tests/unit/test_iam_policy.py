@@ -49,6 +49,16 @@ def test_without_a_deployment(command_line: CommandLine) -> None:
     assert command_line.run("iam-policy", "--artifacts", "s3://team/ml", "--quiet").output == ""
 
 
+def test_backups_that_can_only_be_added_to(command_line: CommandLine) -> None:
+    command_line.known(artifacts=BUCKET)
+    flags = ("--backups", "s3://safe/b", "--append-only")
+    wanted = policy("s3://team/ml", "s3://safe/b", append_only=True)
+    result = command_line.run("iam-policy", *flags)
+    assert json.loads(result.stdout) == wanted
+    assert "iam-policy server --backups s3://safe/b --append-only > policy.json" in result.stderr
+    assert json.loads(command_line.run("iam-policy", "--artifacts", "s3://team/ml", *flags).stdout) == wanted
+
+
 def test_a_server_in_china_has_other_names(command_line: CommandLine) -> None:
     command_line.known(artifacts=Artifacts("s3://team/ml", "cn-north-1", credentials="instance-role"))
     assert "arn:aws-cn:s3:::team/ml/*" in command_line.run("iam-policy").stdout
@@ -87,6 +97,8 @@ def test_backups_alone_may_need_one(command_line: CommandLine) -> None:
         (("--artifacts", "s3://Team/ml"), "is not the name of a bucket"),
         (("server", "--instance", "i-0123456789abcdef0"), "which role"),
         (("server", "--role", "r", "--trust"), "keep one of them"),
+        (("server", "--append-only"), "append-only is about backups"),
+        (("server", "--backups", "s3://team/ml/b", "--append-only"), "one is inside the other"),
         (("server", "--role", "r"), "no terminal to ask"),
         (("server", "--role", "a;b", "--yes"), "cannot be the name of a role"),
         (("server", "--role", "r", "--yes", "--aws-profile", "gone"), "no AWS profile 'gone'"),
