@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TextIO
 
-from mlflow_provision.agent.protocol import CHANGED, FAILED, OK, SKIPPED, Done, Event, Output, Result, Start
+from mlflow_provision.agent.protocol import CHANGED, FAILED, OK, SKIPPED, Done, Event, Output, Progress, Result, Start
 from mlflow_provision.console.errors import show_error
 from mlflow_provision.console.screen import Plain, Screen, Silent, StepsOnly
 from mlflow_provision.console.text import clean
@@ -162,6 +162,8 @@ class Console:
                     self._screen.begin(self.shortened(event.title))
                 elif isinstance(event, Output):
                     self._screen.progress(event.line)
+                elif isinstance(event, Progress):
+                    self._screen.measure(event.done, event.total)
                 elif isinstance(event, Result):
                     results.append(event)
                     record.append(step(event))

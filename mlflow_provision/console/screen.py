@@ -30,6 +30,9 @@ class Screen(Protocol):
     def progress(self, text: str) -> None:
         """The newest line of the step that runs."""
 
+    def measure(self, done: int, total: int) -> None:
+        """How many bytes of the step that runs are done; a total of 0 is not known."""
+
     def end(self, result: Result) -> None:
         """A step is over and worth a line."""
 
@@ -62,6 +65,8 @@ class Plain:
 
     def progress(self, text: str) -> None: ...
 
+    def measure(self, done: int, total: int) -> None: ...
+
     def end(self, result: Result) -> None:
         mark = {CHANGED: "changed", FAILED: "FAILED", SKIPPED: "skipped"}.get(result.verdict, "ok")
         parts = [f"{mark:<8}{result.title}", result.summary, duration(result.seconds)]
@@ -76,6 +81,7 @@ class StepsOnly:
     def __init__(self, screen: Screen) -> None:
         self.begin = screen.begin
         self.progress = screen.progress
+        self.measure = screen.measure
         self.end = screen.end
         self.rest = screen.rest
 
@@ -102,6 +108,8 @@ class Silent:
     def begin(self, title: str) -> None: ...
 
     def progress(self, text: str) -> None: ...
+
+    def measure(self, done: int, total: int) -> None: ...
 
     def end(self, result: Result) -> None: ...
 

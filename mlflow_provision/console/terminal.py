@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mlflow_provision.agent.protocol import FAILED, SKIPPED, Result
+from mlflow_provision.console.measure import Measure
 from mlflow_provision.console.text import clean, cut, duration
 
 _STYLES = {
@@ -26,6 +27,7 @@ _STYLES = {
     "added": "green",
     "removed": "red",
 }
+_WIDEST_BAR, _NARROWEST_BAR = 30, 6  # characters
 
 
 class Terminal:
@@ -65,6 +67,9 @@ class Terminal:
 
     def progress(self, text: str) -> None:
         self._running.newest = clean(text).strip()
+
+    def measure(self, done: int, total: int) -> None:
+        self._running.measured.update(done, total, time.monotonic())
 
     def end(self, result: Result) -> None:
         self._running.begin("")
@@ -107,16 +112,19 @@ class Terminal:
 
 
 class _Running:
-    """The moving line: spinner, title, seconds, and the newest line the step printed."""
+    """The moving line: spinner, title, seconds, how far it has come, and the newest line the step printed."""
 
     def __init__(self, fancy: bool) -> None:
+        self._fancy = fancy
         self._spinner = Spinner("dots" if fancy else "line", style="cyan")
         self._began = 0.0
         self.title = ""
         self.newest = ""
+        self.measured = Measure()
 
     def begin(self, title: str) -> None:
         self.title, self.newest, self._began = title, "", time.monotonic()
+        self.measured = Measure()
 
     def _frame(self, now: float) -> Text:
         frame = self._spinner.render(now)
@@ -125,12 +133,24 @@ class _Running:
     def __rich_console__(self, console: RichConsole, options: ConsoleOptions) -> RenderResult:
         if not self.title:
             return
-        seconds = int(time.monotonic() - self._began)
+        now = time.monotonic()
+        seconds = int(now - self._began)
         line = Text.assemble(self._frame(console.get_time()), " ", self.title)
         if seconds:
             line.append("  " + duration(seconds), style="dim")
+        if self.measured.done or self.measured.total:
+            self._add_measure(line, now, options.max_width - 1)
         if self.newest:
             line.append("  " + self.newest, style="dim")
         line.no_wrap = True
         line.truncate(options.max_width - 1, overflow="ellipsis")
         yield line
+
+    def _add_measure(self, line: Text, now: float, width: int) -> None:
+        """The words first: on a narrow screen the bar gives way to them."""
+        words = "  " + self.measured.words(now)
+        room = min(_WIDEST_BAR, width - line.cell_len - len(words) - 2)
+        done, rest = self.measured.bar(room, self._fancy) if room >= _NARROWEST_BAR else ("", "")
+        if done or rest:
+            line.append_text(Text.assemble("  ", (done, "cyan"), (rest, "dim")))
+        line.append(words, style="dim")

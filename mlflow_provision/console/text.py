@@ -19,7 +19,7 @@ def cut(line: str, length: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """How long something took: nothing below a twentieth of a second, else `0.4s`, `12s`, `2m 05s`."""
+    """How long something took: nothing below a twentieth of a second, else `0.4s`, `12s`, `2m 05s`, `1h 20m`."""
     if seconds < 0.05:
         return ""
     if seconds < 9.95:
@@ -27,7 +27,20 @@ def duration(seconds: float) -> str:
     if seconds < 59.5:
         return f"{seconds:.0f}s"
     minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60}h {minutes % 60:02d}m"
     return f"{minutes}m {rest:02d}s"
+
+
+def elapsed(seconds: float) -> str:
+    """How long ago something was: `3 d 4 h`, `2 h 5 min`, `12 s`: two units are enough."""
+    rest = int(max(0.0, seconds))
+    parts: list[str] = []
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, rest = divmod(rest, length)
+        if count or (unit == "s" and not parts):
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2])
 
 
 def size(count: float) -> str:

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from mlflow_provision.agent.protocol import CHANGED, FAILED, OK, SKIPPED, Done, Event, Output, Result, Start
+from mlflow_provision.agent.protocol import CHANGED, FAILED, OK, SKIPPED, Done, Event, Output, Progress, Result, Start
 from mlflow_provision.console import Console
 from mlflow_provision.console.errors import show_error
+from mlflow_provision.console.measure import Measure
 from mlflow_provision.console.screen import Plain, StepsOnly
 from mlflow_provision.console.terminal import Terminal
-from mlflow_provision.console.text import clean, duration, plural, size
+from mlflow_provision.console.text import clean, duration, elapsed, plural, size
 from mlflow_provision.errors import ExitCode, ProvisionError
 from mlflow_provision.schema import Document
 
@@ -106,6 +107,80 @@ def test_the_running_step_shows_seconds_and_the_newest_line(terminal: Stream, mo
     moving = [line for line in terminal.lines if "12s" in line]
     assert moving and "release [/red]  12s  Downloading numpy" in moving[0]
     assert max(len(line) for line in moving) <= 80
+
+
+def measured(*updates: tuple[float, int, int]) -> Measure:
+    measure = Measure()
+    for now, done, total in updates:
+        measure.update(done, total, now)
+    return measure
+
+
+class TestMeasure:
+    def test_size_rate_and_time_left(self) -> None:
+        measure = measured((100.0, 0, 260_000_000), (104.0, 120_000_000, 260_000_000))
+        assert measure.words(104.0) == "120 MB of 260 MB, 30 MB/s, 5s left"
+        assert measure.bar(13, fancy=True) == ("━" * 6, "╌" * 7)
+        assert measure.bar(13, fancy=False) == ("######", "-------")
+
+    def test_nobody_knows_the_total(self) -> None:
+        measure = measured((100.0, 0, 0), (102.0, 50_000_000, 0))
+        assert measure.words(102.0) == "50 MB, 25 MB/s" and measure.bar(20, fancy=True) == ("", "")
+
+    def test_the_rate_is_that_of_late(self) -> None:
+        fast_then_slow = [(float(second), 100 * second, 10_000) for second in range(60)]
+        fast_then_slow += [(60.0 + second, 6000 + second, 10_000) for second in range(30)]
+        assert measured(*fast_then_slow).rate(89.0) < 2
+
+    def test_what_stands_still_gets_slower(self) -> None:
+        measure = measured((100.0, 0, 1000), (101.0, 100, 1000))
+        assert measure.rate(101.0) == 100 and measure.rate(150.0) == 2
+        assert measured((100.0, 10, 1000)).left(100.0) is None
+        assert measured((0.0, 0, 10**15), (1.0, 1, 10**15)).left(1.0) is None  # a number nobody could use
+
+    def test_more_than_was_said_and_a_new_beginning(self) -> None:
+        measure = measured((100.0, 0, 100), (101.0, 150, 100))
+        assert measure.bar(10, fancy=False) == ("##########", "") and measure.left(101.0) is None
+        measure.update(10, 100, 102.0)
+        assert measure.rate(102.0) == 0.0
+
+
+@pytest.mark.parametrize("columns", [30, 50, 80, 200])
+def test_a_step_of_many_bytes_has_a_bar_that_fits(
+    terminal: Stream, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    screen = Terminal(terminal)
+    screen.begin("tracking database")
+    screen.measure(0, 260_000_000)
+    screen.measure(120_000_000, 260_000_000)
+    time.sleep(0.25)
+    screen.rest()
+    moving = [line.rstrip() for line in terminal.lines if "tracking database" in line]
+    assert max(map(len, moving)) < columns
+    if columns >= 80:
+        assert "━" in moving[-1] and "120 MB of 260 MB" in moving[-1]
+    if columns == 50:
+        assert "━" not in moving[-1] and "120 MB of 260" in moving[-1]
+
+
+def test_the_next_step_has_a_bar_of_its_own(terminal: Stream) -> None:
+    screen = Terminal(terminal)
+    screen.begin("first")
+    screen.measure(5_000_000, 10_000_000)
+    screen.begin("second")
+    time.sleep(0.25)
+    screen.rest()
+    assert [line for line in terminal.lines if "second" in line and "MB" in line] == []
+
+
+def test_bytes_move_nothing_in_a_pipe() -> None:
+    for wrapped in (lambda plain: plain, StepsOnly):
+        stream = io.StringIO()
+        Console(Document("backup now"), wrapped(Plain(stream))).steps(
+            [Start("db", "tracking database"), Progress("db", 10, 20), Result("db", "tracking database", CHANGED, 2.0)]
+        )
+        assert stream.getvalue() == "changed tracking database  2.0s\n"
 
 
 def test_data_steer_nothing(terminal: Stream) -> None:
@@ -245,10 +320,26 @@ def test_a_page_without_a_break_is_no_wall(terminal: Stream, monkeypatch: pytest
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.01, ""), (0.4, "0.4s"), (9.9, "9.9s"), (9.96, "10s"), (59, "59s"), (59.7, "1m 00s"), (125, "2m 05s")],
+    [
+        (0.01, ""),
+        (0.4, "0.4s"),
+        (9.9, "9.9s"),
+        (9.96, "10s"),
+        (59, "59s"),
+        (59.7, "1m 00s"),
+        (125, "2m 05s"),
+        (4800, "1h 20m"),
+    ],
 )
 def test_duration(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0 s"), (12.9, "12 s"), (7500, "2 h 5 min"), (93784, "1 d 2 h"), (-5, "0 s")]
+)
+def test_elapsed(seconds: float, text: str) -> None:
+    assert elapsed(seconds) == text
 
 
 @pytest.mark.parametrize(("count", "text"), [(12, "12 B"), (430_000_000, "430 MB"), (2_100_000_000, "2.1 GB")])
