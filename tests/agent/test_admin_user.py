@@ -138,7 +138,6 @@ def test_the_password_travels_over_stdin_alone(admin: AdminUser, monkeypatch: py
         "username": "admin",
         "password": PASSWORD,
         "database": admin.database,
-        "config": admin.config,
         "user": "",
         "tracking": "",
     }

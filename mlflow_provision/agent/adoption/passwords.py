@@ -6,7 +6,7 @@ import sqlite3
 from typing import Any
 
 from mlflow_provision.agent.adoption import databases, options
-from mlflow_provision.agent.resources.admin_user import _matches
+from mlflow_provision.agent.password_hash import matches
 
 
 def administrator(old: dict[str, Any], given: str, live: bool) -> dict[str, str]:
@@ -24,7 +24,7 @@ def administrator(old: dict[str, Any], given: str, live: bool) -> dict[str, str]
         names = ", ".join(sorted(hashes)) or "nobody"
         return {"username": username, "password": "", "problem": f"{username} is no administrator there: {names} is"}
     configured = options.configured_password(old["auth"]["config"])
-    working = next((one for one in (given, configured) if one and _matches(hashes[username], one)), "")
+    working = next((one for one in (given, configured) if one and matches(hashes[username], one)), "")
     if given and working != given:
         problem = f"the password given is not the one of {username} on the old server"
     elif not working:

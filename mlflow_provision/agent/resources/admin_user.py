@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import hmac
-import json
 import sqlite3
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mlflow_provision.agent import command
+from mlflow_provision.agent import release_program
 from mlflow_provision.agent.as_user import as_user
+from mlflow_provision.agent.password_hash import matches
 from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.resources.base import Change, Context
 
-# Runs with the release's Python. Imported first and as root, because only root may write the bytecode beside the
-# modules: every later start of the server is then twice as fast. What touches the database runs as the service user.
+# Imported first and as root, because only root may write the bytecode beside the modules: every later start of the
+# server is then twice as fast. What touches the database runs as the service user.
 _PROGRAM = """
-import json, os, subprocess, sys, warnings
-warnings.simplefilter("ignore")
-request = json.load(sys.stdin)
-os.environ["MLFLOW_AUTH_CONFIG_PATH"] = request["config"]
-os.environ["MLFLOW_FLASK_SERVER_SECRET_KEY"] = "only for this import"
-os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+import subprocess
 # A second core compiles what the first comes to later: a sixth of the time less.
 second = subprocess.Popen([sys.executable, "-c", "import sqlalchemy.orm, alembic, pandas"], stderr=subprocess.DEVNULL)
 import mlflow.server.auth
@@ -33,18 +26,7 @@ try:
 except ImportError:
     pass
 second.wait()
-if request["user"] and os.geteuid() == 0:
-    import pwd
-    account = pwd.getpwnam(request["user"])
-    os.initgroups(request["user"], account.pw_gid)
-    os.setgid(account.pw_gid)
-    os.setuid(account.pw_uid)
-    # The kernel forgets that we die with our parent when we become somebody else.
-    import ctypes
-    ctypes.CDLL(None).prctl(1, 9)
-    if os.getppid() == 1:
-        sys.exit("the agent is gone")
-os.umask(0o077)
+become(request["user"])
 os.chdir(os.path.dirname(request["database"]))
 # Half a schema cannot be migrated any further: a new database gets its name when it is complete.
 def made(final, build):
@@ -113,7 +95,7 @@ class AdminUser:
         password_hash, is_admin = found
         if not is_admin:
             return Change("make an administrator again")
-        if self.password and not _matches(password_hash, self.password):
+        if self.password and not matches(password_hash, self.password):
             return Change("set the password")
         return None
 
@@ -122,18 +104,10 @@ class AdminUser:
             "username": self.username,
             "password": self.password,
             "database": self.database,
-            "config": self.config,
             "user": self.owner,
             "tracking": self.tracking if as_user(self.owner, self._untracked) else "",
         }
-        python = str(Path(self.release) / "bin" / "python")
-        environment = {"HOME": self.release}
-        command.run(
-            [python, "-W", "ignore", "-c", _PROGRAM],
-            stdin=json.dumps(request),
-            env=environment,
-            stopping=context.stopping,
-        )
+        release_program.run(self.release, self.config, _PROGRAM, request, context.stopping)
 
     def _find(self) -> tuple[str, bool] | None:
         query = "SELECT password_hash, is_admin FROM users WHERE username = ?"
@@ -156,18 +130,3 @@ class AdminUser:
                 return connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None
         except sqlite3.Error as error:
             raise AgentError(f"{self.tracking}: {error}", "bring it back from a backup, or move it away") from None
-
-
-def _matches(password_hash: str, password: str) -> bool:
-    """Check a Werkzeug password hash, `scrypt:N:r:p$salt$hex` or `pbkdf2:digest:iterations$salt$hex`."""
-    try:
-        method, salt, expected = password_hash.split("$", 2)
-        name, *parameters = method.split(":")
-        if name == "scrypt":
-            n, r, p = map(int, parameters)
-            computed = hashlib.scrypt(password.encode(), salt=salt.encode(), n=n, r=r, p=p, maxmem=132 * n * r * p)
-        else:
-            computed = hashlib.pbkdf2_hmac(parameters[0], password.encode(), salt.encode(), int(parameters[1]))
-    except (ValueError, IndexError):  # no hash that Werkzeug makes
-        return False
-    return hmac.compare_digest(computed.hex(), expected)

@@ -1,0 +1,43 @@
+"""Programs for the Python of a release, with MLflow's own code: what only MLflow itself can do to its databases."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Callable
+
+from mlflow_provision.agent import command
+
+# Before every program: its `request`, and `become`, after which it is the service user. Lock files, journals and
+# databases must be that user's own.
+_FIRST = """
+import json, os, sys, warnings
+warnings.simplefilter("ignore")
+request = json.load(sys.stdin)
+def become(user):
+    if user and os.geteuid() == 0:
+        import ctypes, pwd
+        account = pwd.getpwnam(user)
+        os.initgroups(user, account.pw_gid)
+        os.setgid(account.pw_gid)
+        os.setuid(account.pw_uid)
+        # The kernel forgets that we die with our parent when we become somebody else.
+        ctypes.CDLL(None).prctl(1, 9)
+        if os.getppid() == 1:
+            sys.exit("the agent is gone")
+    os.umask(0o077)
+"""
+
+
+def run(release: str, config: str, program: str, request: dict[str, Any], stopping: Callable[[], bool]) -> None:
+    """Run a program with the Python of the venv `release`. What may be secret travels in `request`, over stdin.
+
+    `config` is the basic auth file, without which MLflow's users cannot be imported.
+    """
+    environment = {
+        "HOME": release,
+        "MLFLOW_AUTH_CONFIG_PATH": config,
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": "only for this import",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    argv = [f"{release}/bin/python", "-W", "ignore", "-c", _FIRST + program]
+    command.run(argv, stdin=json.dumps(request), env=environment, stopping=stopping)
