@@ -6,6 +6,7 @@ import ipaddress
 from typing import Any
 
 from mlflow_provision.config import Deployment
+from mlflow_provision.ssh_target import bracketed, target_of
 
 # `tunnel` and a local server are reached as these, on whatever port is free on the operator's machine.
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
@@ -20,9 +21,9 @@ def outside_names(deployment: Deployment, facts: dict[str, Any]) -> list[str]:
     names = list(deployment.mlflow.allowed_hosts)
     if not is_loopback(deployment.mlflow.listen):
         if deployment.host != "local":
-            names.append(_host_name(deployment.host))
+            names.append(target_of(deployment.host).host)
         names += [facts["hostname"], *facts["addresses"]]
-    return list(dict.fromkeys(_bracketed(name) for name in names if name not in LOOPBACK_NAMES))
+    return list(dict.fromkeys(bracketed(name) for name in names if name not in LOOPBACK_NAMES))
 
 
 def allowed_hosts(deployment: Deployment, facts: dict[str, Any]) -> str:
@@ -41,15 +42,3 @@ def allowed_origins(deployment: Deployment, facts: dict[str, Any]) -> str:
         for scheme in ("http", "https"):
             origins += [f"{scheme}://{name}", f"{scheme}://{name.replace('[', '[[]', 1)}:*"]
     return ",".join(origins)
-
-
-def _host_name(target: str) -> str:
-    """The name in what `ssh` takes: user@name, name:port, ssh://user@name:port, [::1]:port."""
-    name = target.removeprefix("ssh://").rpartition("@")[2]
-    if name.startswith("["):
-        return name[1:].partition("]")[0]
-    return name if name.count(":") > 1 else name.partition(":")[0]
-
-
-def _bracketed(name: str) -> str:
-    return f"[{name}]" if ":" in name and not name.startswith("[") else name

@@ -14,6 +14,7 @@ import click
 from mlflow_provision.cli.deployments import complete_name
 from mlflow_provision.cli.flags import spoken
 from mlflow_provision.errors import ExitCode, ProvisionError
+from mlflow_provision.ssh_target import target_of
 
 if TYPE_CHECKING:
     from mlflow_provision.config import Deployment, Secrets
@@ -116,7 +117,7 @@ def _taken(name: str, host: str, target: str) -> ProvisionError:
 
 
 def _suggestion(target: str) -> str:
-    first = re.split(r"[.:/]", target.removeprefix("ssh://").rpartition("@")[2])[0].lower()
+    first = re.split(r"[.:/]", target_of(target).host)[0].lower()
     word = re.sub(r"[^a-z0-9-]", "-", first)[:20].strip("-")
     return word if word[:1].isalpha() and word != LOCAL else "server2"
 

@@ -11,15 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow_provision.errors import ExitCode, ProvisionError
+from mlflow_provision.ssh_target import CONFIG_VARIABLE, parsed
 
-CONFIG_VARIABLE = "MLFLOW_PROVISION_SSH_CONFIG"  # a file to use in place of ~/.ssh/config
 CONNECT_TIMEOUT = 10.0
 
-# user@name, user@name:port, user@[v6]:port, a bare IPv6 address, and the same as ssh://…
-_TARGET = re.compile(
-    r"(?:ssh://)?(?:(?P<user>[^@]+)@)?"
-    r"(?P<host>\[[^\]]+\]|[^:\[\]/]+|[0-9a-fA-F:]*:[0-9a-fA-F:.]*:[\w:.%]*)(?::(?P<port>\d+))?/?"
-)
 # A ProxyCommand of ~/.ssh/config hands user and host to a shell. OpenSSH refuses the same.
 _DANGEROUS = re.compile(r"[\s\x00-\x1f'\"`$\\;&<>|(){}]|^-|@-|^$")
 _KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")  # where `ssh` is not installed to tell
@@ -61,8 +56,8 @@ class Settings:
 
 def read_settings(target: str, identity_file: str = "") -> Settings:
     """Raises ProvisionError for a target or a configuration that ssh would not take either."""
-    match = _TARGET.fullmatch(target)
-    if not match or _DANGEROUS.search(target):
+    said = parsed(target)
+    if not said or _DANGEROUS.search(target):
         raise ProvisionError(
             f"{target!r} is not a host",
             "give it as `ssh` takes it: user@host, or a name of ~/.ssh/config",
@@ -70,12 +65,11 @@ def read_settings(target: str, identity_file: str = "") -> Settings:
         )
     if identity_file and not Path(identity_file).expanduser().is_file():
         raise ProvisionError(f"there is no SSH key {identity_file}", "give the path of a private key", ExitCode.USAGE)
-    host = match["host"].strip("[]")
-    options = {"-l": match["user"], "-p": match["port"], "-i": identity_file, "-F": os.environ.get(CONFIG_VARIABLE)}
+    options = {"-l": said.user, "-p": said.port, "-i": identity_file, "-F": os.environ.get(CONFIG_VARIABLE)}
     try:
-        found = _ask_openssh(host, {flag: value for flag, value in options.items() if value})
+        found = _ask_openssh(said.host, {flag: value for flag, value in options.items() if value})
     except FileNotFoundError:
-        found = _ask_paramiko(host, options)
+        found = _ask_paramiko(said.host, options)
     return _settings(target, found, identity_file)
 
 

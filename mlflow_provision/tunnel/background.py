@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from mlflow_provision.ssh_target import CONFIG_VARIABLE
 from mlflow_provision.tunnel import registry
 from mlflow_provision.tunnel.states import Status
 
@@ -89,5 +90,5 @@ def _now() -> str:
 
 def _absolute_folders() -> dict[str, str]:
     """We run in `/`: folders that the environment names from here must not move."""
-    names = ("MLFLOW_PROVISION_CONFIG_DIR", registry.STATE_VARIABLE, "MLFLOW_PROVISION_SSH_CONFIG")
+    names = ("MLFLOW_PROVISION_CONFIG_DIR", registry.STATE_VARIABLE, CONFIG_VARIABLE)
     return {name: str(Path(os.environ[name]).expanduser().absolute()) for name in names if os.environ.get(name)}

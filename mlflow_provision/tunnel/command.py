@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlflow_provision.errors import ProvisionError
+from mlflow_provision.ssh_target import CONFIG_VARIABLE
 from mlflow_provision.tunnel.route import destination, remote_end
 
 if TYPE_CHECKING:
     from mlflow_provision.config import Deployment
 
-CONFIG_VARIABLE = "MLFLOW_PROVISION_SSH_CONFIG"  # a file to use in place of ~/.ssh/config
 ADDRESS = "127.0.0.1"  # no other machine may use the tunnel
 ALIVE_EVERY, ALIVE_MISSES = 5, 2  # a dead link is noticed after 10-15 s
 CONNECT_TIMEOUT = 10

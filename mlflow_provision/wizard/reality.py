@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlflow_provision.config import Deployment, Secrets, deployment_path, load, load_secrets, names, secrets_beside
 from mlflow_provision.errors import ProvisionError
-from mlflow_provision.host.settings import CONFIG_VARIABLE
+from mlflow_provision.ssh_target import CONFIG_VARIABLE
 from mlflow_provision.wizard.world import aliases
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import pytest
 
 from mlflow_provision.errors import ExitCode, ProvisionError
 from mlflow_provision.host import Ask, answer, dial, pulse
-from mlflow_provision.host.settings import CONFIG_VARIABLE
 from mlflow_provision.host.ssh import SshHost
+from mlflow_provision.ssh_target import CONFIG_VARIABLE
 from tests.lab import SUDO_PASSWORD, DelayProxy, LabHost
 from tests.lab.image import Image
 

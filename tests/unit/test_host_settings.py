@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from mlflow_provision.errors import ExitCode, ProvisionError
-from mlflow_provision.host.settings import CONFIG_VARIABLE, Settings, read_settings
+from mlflow_provision.host.settings import Settings, read_settings
+from mlflow_provision.ssh_target import CONFIG_VARIABLE
 
 CONFIG = """
 Host box

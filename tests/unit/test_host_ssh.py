@@ -15,8 +15,8 @@ import pytest
 from mlflow_provision.errors import ExitCode, ProvisionError
 from mlflow_provision.host import Ask, answer
 from mlflow_provision.host.known_hosts import fingerprint, known_keys
-from mlflow_provision.host.settings import CONFIG_VARIABLE
 from mlflow_provision.host.ssh import SshHost
+from mlflow_provision.ssh_target import CONFIG_VARIABLE
 from tests.unit.sshd import Sshd, make_key, why_unavailable
 
 pytestmark = [

@@ -23,7 +23,7 @@ from mlflow_provision.config import Deployment, MLflow
 from mlflow_provision.errors import ExitCode, ProvisionError
 from mlflow_provision.tunnel import registry
 from mlflow_provision.tunnel.background import trim
-from mlflow_provision.tunnel.route import destination, remote_end
+from mlflow_provision.tunnel.route import destination, direct_url, remote_end
 from tests.unit.conftest import PASSWORD, CommandLine
 from tests.unit.fake_ssh import FakeSsh
 from tests.unit.test_tunnel_supervisor import Page
@@ -204,6 +204,19 @@ def test_a_log_does_not_grow_for_ever(tmp_path: Path) -> None:
 )
 def test_hosts_as_ssh_takes_them(host: str, argv: list[str]) -> None:
     assert destination(host) == argv
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("ubuntu@box", "http://box:7"),
+        ("ssh://ubuntu@box:2222", "http://box:7"),
+        ("ubuntu@[fd00::7]:22", "http://[fd00::7]:7"),
+        ("ubuntu@fd00::7", "http://[fd00::7]:7"),
+    ],
+)
+def test_the_url_of_a_server_for_others(host: str, url: str) -> None:
+    assert direct_url(Deployment("prod", host, mlflow=MLflow(listen="0.0.0.0", port=7))) == url
 
 
 @pytest.mark.parametrize(
