@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlflow_provision.agent.adoption import ADOPTED, UNFINISHED
 from mlflow_provision.agent.protocol import CHANGED, FAILED, OK, Result
-from mlflow_provision.cli.command import shown, typed
+from mlflow_provision.cli.command import in_earnest
 from mlflow_provision.cli.connection import connected, where
 from mlflow_provision.cli.interrupt import stoppable
 from mlflow_provision.cli.planned import confirmed, say_host, say_plan
@@ -38,8 +38,7 @@ def adopt_on(
     for note in [*adoption.notes, *warnings(prepared.deployment)]:
         console.note(note)
     if dry_run:
-        words = (word for word in typed() if word not in ("--dry-run", "--exit-code"))
-        console.say(f"Nothing was changed. To apply: {shown(*words)}")
+        console.say(f"Nothing was changed. To apply: {in_earnest()}")
         return ExitCode.CHANGES_PENDING
     if not confirmed(console, changes, yes):
         return ExitCode.FAILED

@@ -60,6 +60,11 @@ def again() -> str:
     return shown(*typed())
 
 
+def in_earnest() -> str:
+    """The same without its --dry-run."""
+    return shown(*(word for word in typed() if word not in ("--dry-run", "--exit-code")))
+
+
 def typed() -> list[str]:
     """The arguments of the command line that runs, its command first."""
     return list(click.get_current_context().meta[TYPED])

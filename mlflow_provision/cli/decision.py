@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlflow_provision.agent.protocol import CHANGED, Result
-from mlflow_provision.cli.command import again
+from mlflow_provision.cli.planned import nobody_to_ask
 from mlflow_provision.cli.target import Wanted, checked
 from mlflow_provision.console.text import plural
-from mlflow_provision.errors import ExitCode, ProvisionError
+from mlflow_provision.errors import ProvisionError
 from mlflow_provision.wizard.conversation import WIDTH
 
 if TYPE_CHECKING:
@@ -173,11 +173,7 @@ def _chosen(console: Console, manner: Manner, person: Callable[[], Asker], plan:
         return APPLY
     changes = len(plan.pending) if plan else 0
     if not console.asks:
-        raise ProvisionError(
-            f"{plural(changes, 'change')} pending, and there is no terminal to ask whether to apply them",
-            f"apply without a question: {again()} --yes",
-            ExitCode.USAGE,
-        )
+        raise nobody_to_ask(changes)
     choices = [Choice(APPLY, "Yes, set it up" if changes else "Yes, it is as it should be")] if plan else []
     choices.append(Choice(CHANGE, "Change an answer"))
     if changes and not in_full:

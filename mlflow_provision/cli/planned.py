@@ -60,15 +60,19 @@ def confirmed(console: Console, changes: int, yes: bool) -> bool:
     if yes:
         return True
     if not console.asks:
-        raise ProvisionError(
-            f"{plural(changes, 'change')} pending, and there is no terminal to ask whether to apply them",
-            f"apply without a question: {again()} --yes",
-            ExitCode.USAGE,
-        )
+        raise nobody_to_ask(changes)
     if asked(console, lambda: click.confirm(f"Apply {plural(changes, 'change')}?", err=True)):
         return True
     console.say("Nothing was changed.")
     return False
+
+
+def nobody_to_ask(changes: int) -> ProvisionError:
+    return ProvisionError(
+        f"{plural(changes, 'change')} pending, and there is no terminal to ask whether to apply them",
+        f"apply without a question: {again()} --yes",
+        ExitCode.USAGE,
+    )
 
 
 def asked(console: Console, question: Callable[[], Answer]) -> Answer:

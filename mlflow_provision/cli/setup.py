@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlflow_provision.agent.protocol import CHANGED, Result
-from mlflow_provision.cli.command import reports, shown, typed
+from mlflow_provision.cli.command import in_earnest, reports, typed
 from mlflow_provision.cli.connection import accept_flag, connected, where
 from mlflow_provision.cli.flags import given, server_flags
 from mlflow_provision.cli.interrupt import stoppable
@@ -122,10 +122,7 @@ def show_plan(
 
 def _to_apply(name: str) -> str:
     """What applies the plan that was shown: the same command without its --dry-run."""
-    command, *words = typed()
-    if command == "plan":
-        return f"mlflow-provision setup {name}"
-    return shown(command, *(word for word in words if word not in ("--dry-run", "--exit-code")))
+    return f"mlflow-provision setup {name}" if typed()[0] == "plan" else in_earnest()
 
 
 def _set_up(
