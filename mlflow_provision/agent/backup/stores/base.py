@@ -11,8 +11,16 @@ from mlflow_provision.agent.protocol import AgentError
 KIND = "store"  # of the AgentError that tells what is wrong with a place
 
 
+MISSING = "missing"
+
+
 class Missing(AgentError):
     """There is no such object."""
+
+
+def missing(where: str) -> Missing:
+    """The error for an object that is not there."""
+    return Missing(f"there is no {where}", "see which backups there are: mlflow-provision backup list", MISSING)
 
 
 @dataclass(frozen=True)
