@@ -122,6 +122,47 @@ class Layout:
         return PurePosixPath("/run/mlflow-provision.lock") if self.system else self.root / ".lock"
 
     @property
+    def tools(self) -> PurePosixPath:
+        """Venvs of programs that are no MLflow; shared like the releases."""
+        return self.root / "tools"
+
+    @property
+    def agent(self) -> PurePosixPath:
+        """A copy of the agent, for what happens without an operator."""
+        return self.base / "agent.zip"
+
+    @property
+    def backup(self) -> PurePosixPath:
+        """Root's: what a restore moves aside, and its journal."""
+        return self.base / "backup"
+
+    @property
+    def backup_state(self) -> PurePosixPath:
+        """The service user's: lock, scratch and what happened last."""
+        return self.backup / "state"
+
+    @property
+    def backup_job(self) -> PurePosixPath:
+        """What a scheduled backup does, keys of its place included."""
+        return self.etc / "backup.json"
+
+    @property
+    def backup_unit(self) -> str:
+        return f"mlflow-{self.deployment.name}-backup.service"
+
+    @property
+    def backup_unit_file(self) -> PurePosixPath:
+        return PurePosixPath("/etc/systemd/system") / self.backup_unit
+
+    @property
+    def backup_timer(self) -> str:
+        return f"mlflow-{self.deployment.name}-backup.timer"
+
+    @property
+    def backup_timer_file(self) -> PurePosixPath:
+        return PurePosixPath("/etc/systemd/system") / self.backup_timer
+
+    @property
     def cache(self) -> PurePosixPath | None:
         """uv's cache; in user scope uv's own default, which other programs share."""
         return PurePosixPath("/var/cache/mlflow-provision/uv") if self.system else None
@@ -134,6 +175,12 @@ class Layout:
     def user(self) -> str:
         """The service user; in user scope the server runs as the person, and this is empty."""
         return f"mlflow-{self.deployment.name}" if self.system else ""
+
+    @property
+    def backup_folder(self) -> str:
+        """This deployment's folder in a place on the host itself; "" where backups go elsewhere."""
+        place = self.deployment.backup.destination
+        return f"{place}/{self.deployment.name}" if place.startswith("/") else ""
 
     @property
     def artifacts(self) -> str:

@@ -186,20 +186,22 @@ def _configuration(layout: Layout, facts: dict[str, Any]) -> list[Resource]:
     return found
 
 
+def admin_user(layout: Layout, secrets: Secrets) -> AdminUser:
+    """The administrator, in the auth database."""
+    return AdminUser(
+        id="admin",
+        username=layout.deployment.auth.admin_username,
+        password=secrets.admin_password,
+        database=str(layout.auth_database),
+        release=str(release_path(layout)),
+        config=str(layout.auth_config),
+        owner=layout.user,
+        tracking=str(layout.database),
+    )
+
+
 def _databases(layout: Layout, secrets: Secrets) -> list[Resource]:
-    return [
-        AdminUser(
-            id="admin",
-            username=layout.deployment.auth.admin_username,
-            password=secrets.admin_password,
-            database=str(layout.auth_database),
-            release=str(release_path(layout)),
-            config=str(layout.auth_config),
-            owner=layout.user,
-            tracking=str(layout.database),
-        ),
-        SqliteDatabase("database", str(layout.database), layout.user),
-    ]
+    return [admin_user(layout, secrets), SqliteDatabase("database", str(layout.database), layout.user)]
 
 
 def _record(layout: Layout, resources: list[Resource], operator: str) -> Resource:

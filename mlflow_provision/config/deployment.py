@@ -45,13 +45,41 @@ class Auth:
 
 @dataclass(frozen=True)
 class Backup:
-    destination: str = setting("", "s3://bucket/prefix, or a folder on the host")
-    schedule: str = setting("daily", "hourly, daily or weekly")
+    destination: str = setting("", "s3://bucket/prefix, a folder on the host, or operator:~/folder on your machine")
+    schedule: str = setting("daily", "hourly, daily, weekly or off")
+    verify: str = setting("weekly", "how often the newest one is read back: daily, weekly, monthly or off")
+    keep_last: int = setting(3, "")
     keep_daily: int = setting(7, "")
     keep_weekly: int = setting(4, "")
+    keep_monthly: int = setting(0, "")
+    artifacts: bool = setting(True, "those in a folder of the host; a bucket takes care of its own")
+    encryption: str = setting("", '"passphrase" (in the secrets file) or "recipient" (an age public key)')
+    recipient: str = setting("", "age1…: made by `mlflow-provision backup keygen`")
+    append_only: bool = setting(False, "the host may add backups and never delete one")
+    region: str = setting("", "left out, with the next three: as in [artifacts]")
+    endpoint_url: str = setting("", "")
+    credentials: str = setting("", '"instance-role", "profile" or "keys", where they are not those of [artifacts]')
+    profile: str = setting("", "")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "destination", without_last_slash(self.destination))
+
+    @property
+    def on_s3(self) -> bool:
+        return self.destination.startswith("s3://")
+
+    @property
+    def with_operator(self) -> bool:
+        """Are they kept on the machine of whoever asks for them? Then nothing can be made without that person."""
+        return self.destination.startswith(OPERATOR)
+
+    @property
+    def scheduled(self) -> bool:
+        return bool(self.destination) and self.schedule != OFF and not self.with_operator
+
+
+OPERATOR = "operator:"  # begins a destination on the operator's machine
+OFF = "off"
 
 
 @dataclass(frozen=True)
@@ -60,6 +88,11 @@ class Secrets:
     aws_access_key_id: str = field(default="", repr=False)
     aws_secret_access_key: str = field(default="", repr=False)
     aws_session_token: str = field(default="", repr=False)
+    backup_passphrase: str = field(default="", repr=False)
+    backup_identity: str = field(default="", repr=False)
+    backup_access_key_id: str = field(default="", repr=False)
+    backup_secret_access_key: str = field(default="", repr=False)
+    backup_ping_url: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)

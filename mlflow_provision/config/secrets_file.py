@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
 
+from mlflow_provision.backup_keys import identity_problem
 from mlflow_provision.config.deployment import Deployment, Secrets
 from mlflow_provision.config.files import parse_toml, read_private_text, write_whole
 from mlflow_provision.config.places import secrets_path
 from mlflow_provision.config.rules.auth import password_problem
+from mlflow_provision.config.rules.backup_secrets import passphrase_problem, ping_url_problem
 from mlflow_provision.config.shape import printable, type_of
 from mlflow_provision.config.validate import refuse
 from mlflow_provision.config.wording import did_you_mean
@@ -52,7 +54,12 @@ def save_secrets(deployment_path: Path, secrets: Secrets) -> None:
 
 def missing_secrets(deployment: Deployment, secrets: Secrets) -> list[str]:
     """What this deployment cannot do without at any time. (The admin password is needed for the first setup only.)"""
-    needed = OF_ONE_KEY[:2] if deployment.artifacts.credentials == "keys" else ()
+    backup = deployment.backup
+    needed = [
+        *(OF_ONE_KEY[:2] if deployment.artifacts.credentials == "keys" else ()),
+        *(("backup_access_key_id", "backup_secret_access_key") if backup.credentials == "keys" else ()),
+        *(("backup_passphrase",) if backup.encryption == "passphrase" else ()),
+    ]
     return [
         f"{name}: missing: write it to {deployment.name}.secrets.toml, or set {ENVIRONMENT[name]}"
         for name in needed
@@ -99,9 +106,14 @@ def from_environment() -> dict[str, str]:
 
 def secret_problems(secrets: dict[str, str]) -> Iterator[tuple[str, str]]:
     """What is wrong with which, without saying it."""
+    rules = {
+        "admin_password": password_problem,
+        "backup_passphrase": passphrase_problem,
+        "backup_identity": identity_problem,
+        "backup_ping_url": ping_url_problem,
+    }
     for name, value in secrets.items():
-        problem = password_problem(value) if name == "admin_password" else key_problem(value)
-        if problem:
+        if problem := rules.get(name, key_problem)(value):
             yield name, problem
 
 

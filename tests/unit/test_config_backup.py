@@ -66,7 +66,7 @@ def test_how_often_and_how_many(values: dict[str, object], told: str) -> None:
 
 
 def test_it_is_kept_in_the_file(tmp_path: Path) -> None:
-    wanted = Deployment("prod", "ubuntu@host", backup=Backup("s3://bucket/backups", "weekly", 3, 2))
+    wanted = Deployment("prod", "ubuntu@host", backup=Backup("s3://bucket/backups", "weekly", keep_daily=3, encryption="passphrase"), artifacts=S3)
     path = tmp_path / "prod.toml"
     save(wanted, path)
     assert load(path) == wanted

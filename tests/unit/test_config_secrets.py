@@ -207,7 +207,7 @@ def test_a_key_of_the_environment_is_not_mixed_with_one_of_the_file(
 @pytest.mark.parametrize("variable", sorted(ENVIRONMENT.values()))
 def test_a_bad_variable_is_named_and_not_repeated(prod: Path, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     monkeypatch.setenv(variable, "CANARY\nCANARY")
-    assert f"{variable}: has a" in refusal(prod).message
+    assert f"{variable}: " in refusal(prod).message
 
 
 def test_comments_stay(prod: Path) -> None:
