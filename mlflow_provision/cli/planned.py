@@ -60,14 +60,14 @@ def confirmed(console: Console, changes: int, yes: bool) -> bool:
     if yes:
         return True
     if not console.asks:
-        raise nobody_to_ask(changes)
+        raise nobody_to_say_yes(changes)
     if asked(console, lambda: click.confirm(f"Apply {plural(changes, 'change')}?", err=True)):
         return True
     console.say("Nothing was changed.")
     return False
 
 
-def nobody_to_ask(changes: int) -> ProvisionError:
+def nobody_to_say_yes(changes: int) -> ProvisionError:
     return ProvisionError(
         f"{plural(changes, 'change')} pending, and there is no terminal to ask whether to apply them",
         f"apply without a question: {again()} --yes",
