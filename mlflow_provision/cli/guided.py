@@ -99,10 +99,11 @@ def _answers(
     console: Console, target: str | None, name: str | None, keys: Mapping[str, Any], manner: Manner
 ) -> Answers:
     """The answers that are there before the first question: those of flags, or those of an interrupted setup."""
+    from mlflow_provision.config import local_scope
     from mlflow_provision.wizard.answers import Answers, kept, kept_path
     from mlflow_provision.wizard.conversation import given
     from mlflow_provision.wizard.order import QUESTIONS
-    from mlflow_provision.wizard.questions.where import LOCAL, local_scope
+    from mlflow_provision.wizard.questions.where import LOCAL
 
     if manner.resume:
         answers = kept()

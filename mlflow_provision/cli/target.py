@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -67,7 +66,7 @@ def wanted(target: str | None, name: str | None, config: str | None, keys: Mappi
 
 def _known_as(target: str, name: str | None) -> str | None:
     """The name of the known deployment that is meant, if one is."""
-    from mlflow_provision.config import names
+    from mlflow_provision.config import deployments, names
 
     known = names()
     if target in known and target != LOCAL:
@@ -78,7 +77,7 @@ def _known_as(target: str, name: str | None) -> str | None:
                 ExitCode.USAGE,
             )
         return target
-    hosts = _hosts(known)
+    hosts = {one: deployment.host for one, deployment in deployments().items()}
     here = [one for one, host in hosts.items() if host == target]
     looked_for = name or (here[0] if len(here) == 1 else _default_name(target))
     if looked_for in here:
@@ -90,19 +89,6 @@ def _known_as(target: str, name: str | None) -> str | None:
     if looked_for in known:
         raise _taken(looked_for, hosts.get(looked_for, "another host"), target)
     return None
-
-
-def _hosts(known: list[str]) -> dict[str, str]:
-    """The host of every deployment whose file can be read."""
-    from mlflow_provision.config import deployment_path, load
-
-    hosts = {}
-    for name in known:
-        try:
-            hosts[name] = load(deployment_path(name)).host
-        except ProvisionError:
-            continue  # told when it is the one that is meant
-    return hosts
 
 
 def _taken(name: str, host: str, target: str) -> ProvisionError:
@@ -134,9 +120,9 @@ def _existing(name: str, keys: Mapping[str, Any]) -> Wanted:
 
 
 def _new(target: str, name: str, keys: Mapping[str, Any]) -> Wanted:
-    from mlflow_provision.config import Deployment, changed, deployment_path
+    from mlflow_provision.config import Deployment, changed, deployment_path, local_scope
 
-    scope = "user" if target == LOCAL and not _could_be_system() else "system"
+    scope = local_scope() if target == LOCAL else "system"
     deployment = checked(changed(Deployment(name, target, scope=scope), keys))
     return Wanted(deployment, deployment_path(name), port_given="mlflow.port" in keys)
 
@@ -165,8 +151,3 @@ def checked(deployment: Deployment) -> Deployment:
     if problems := [spoken(problem) for problem in validate(standing_in)]:
         raise ProvisionError("\n".join(problems), "see mlflow-provision setup --help", ExitCode.USAGE)
     return deployment
-
-
-def _could_be_system() -> bool:
-    """Is this machine run by systemd, and are we root on it?"""
-    return os.geteuid() == 0 and Path("/run/systemd/system").is_dir()

@@ -10,6 +10,7 @@ from mlflow_provision.config.deployment import (
     MLflow,
     Secrets,
 )
+from mlflow_provision.config.here import deployments, local_scope
 from mlflow_provision.config.places import (
     config_dir,
     deployment_path,
@@ -37,11 +38,13 @@ __all__ = [
     "check",
     "config_dir",
     "deployment_path",
+    "deployments",
     "find",
     "forget",
     "generate_password",
     "load",
     "load_secrets",
+    "local_scope",
     "missing_secrets",
     "names",
     "password_problem",

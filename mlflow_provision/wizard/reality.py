@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlflow_provision.config import Deployment, Secrets, deployment_path, load, load_secrets, names, secrets_beside
+from mlflow_provision.config import Deployment, Secrets, deployment_path, deployments, load_secrets, secrets_beside
 from mlflow_provision.errors import ProvisionError
 from mlflow_provision.ssh_target import CONFIG_VARIABLE
 from mlflow_provision.wizard.world import aliases
@@ -42,13 +42,7 @@ class Reality:
         self._host, self._reached = None, ()
 
     def deployments(self) -> dict[str, Deployment]:
-        found = {}
-        for name in names():
-            try:
-                found[name] = load(deployment_path(name))
-            except ProvisionError:
-                continue  # told by whatever command is about it
-        return found
+        return deployments()
 
     def secrets(self, name: str) -> Secrets:
         return load_secrets(secrets_beside(deployment_path(name)))

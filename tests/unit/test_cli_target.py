@@ -46,7 +46,7 @@ def test_a_new_deployment(command_line: CommandLine, target: str, name: str, hos
 def test_root_of_a_machine_with_systemd_gets_a_system_server(
     command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlflow_provision.cli.target._could_be_system", lambda: True)
+    monkeypatch.setattr("mlflow_provision.config.local_scope", lambda: "system")
     set_up(command_line, "local")
     assert load(deployment_path("local")).scope == "system"
 

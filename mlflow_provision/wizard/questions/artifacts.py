@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from mlflow_provision.config.rules.urls import url_problem
-from mlflow_provision.config.wording import shown
 from mlflow_provision.errors import ProvisionError
 from mlflow_provision.layout import Layout
 from mlflow_provision.wizard.asking import Choice
 from mlflow_provision.wizard.conversation import Conversation, Question, trouble
+from mlflow_provision.wizard.questions.account import ask_region, profile_choices, region_problem
 
 S3, COMPATIBLE, FOLDER = "s3", "compatible", "folder"
 CREATE, TYPE = "create one", "type its name"
@@ -42,8 +42,7 @@ def choose_folder(talk: Conversation) -> None:
 
 
 def choose_profile(talk: Conversation) -> None:
-    choices = [Choice(profile, profile, talk.world.region_of(profile)) for profile in talk.world.profiles()]
-    choices.append(Choice("", "None", "I type the name of the bucket"))
+    choices = [*profile_choices(talk), Choice("", "None", "I type the name of the bucket")]
     talk.answers.notes["aws_profile"] = talk.ask.choose(
         "Which AWS profile may list your buckets?", choices, choices[0].value, "--artifacts"
     )
@@ -88,10 +87,8 @@ def choose_region(talk: Conversation) -> None:
     profile = talk.answers.notes.get("aws_profile", "")
     region = talk.world.region_of_bucket(profile, bucket)
     if not region:
-        default = talk.answers.notes.get("aws_region") or talk.world.region_of(profile)
-        region = talk.ask.text(
-            f"In which region is {bucket}?", default, lambda text: talk.problem(artifacts__region=text), "--region"
-        )
+        question = f"In which region is {bucket}?"
+        region = ask_region(talk, profile, question, lambda text: talk.problem(artifacts__region=text))
     talk.answers.put(artifacts__region=region)
 
 
@@ -109,8 +106,7 @@ def _created(talk: Conversation, profile: str) -> str:
     from mlflow_provision.aws.buckets import bucket_name_problem
 
     name = talk.ask.text("Name of the new bucket", "", lambda text: bucket_name_problem(text) or None)
-    default = talk.answers.notes.get("aws_region") or talk.world.region_of(profile)
-    region = talk.ask.text("In which region?", default, _region_problem, "--region")
+    region = ask_region(talk, profile, "In which region?", region_problem)
     for line in talk.world.create_bucket(profile, name, region):
         talk.say(f"  {line}")
     talk.answers.put(artifacts__region=region)
@@ -126,12 +122,6 @@ def _prefix_problem(talk: Conversation, text: str) -> str | None:
     if not text.strip("/"):
         return "give a prefix: other things in the bucket stay apart from the artifacts"
     return talk.problem(artifacts__destination=f"s3://{talk.answers.notes['bucket']}/{text.strip('/')}")
-
-
-def _region_problem(text: str) -> str | None:
-    from mlflow_provision.config.rules.artifacts import region_problem
-
-    return region_problem(text, "") if text else f"{shown(text)} is not a region"
 
 
 def _is(place: str, talk: Conversation) -> bool:

@@ -9,6 +9,7 @@ from mlflow_provision.config.secrets_file import key_problem
 from mlflow_provision.errors import ProvisionError
 from mlflow_provision.wizard.asking import Choice
 from mlflow_provision.wizard.conversation import AskAgain, Conversation, Question, trouble
+from mlflow_provision.wizard.questions.account import profile_choices
 
 ROLE, PROFILE, KEYS = "instance-role", "profile", "keys"
 MAKE_ROLE, MAKE_USER, POLICY = "make a role", "make a user", "policy"
@@ -35,7 +36,7 @@ def choose_way(talk: Conversation) -> None:
 
 def choose_profile(talk: Conversation) -> None:
     talk.note("Its keys are copied to the host. Best is one whose user may do nothing but this.")
-    choices = [Choice(profile, profile, talk.world.region_of(profile)) for profile in talk.world.profiles()]
+    choices = profile_choices(talk)
     looked_with = talk.answers.notes.get("aws_profile", "")
     talk.answers.put(
         artifacts__profile=talk.ask.choose(

@@ -6,12 +6,14 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlflow_provision.config import local_scope
 from mlflow_provision.config.rules.target import host_problem, identity_file_problem
 from mlflow_provision.config.wording import shown
 from mlflow_provision.errors import ProvisionError
 from mlflow_provision.wizard.asking import Choice
 from mlflow_provision.wizard.card import card
 from mlflow_provision.wizard.conversation import AskAgain, Conversation, Leave, Question, trouble
+from mlflow_provision.wizard.questions.account import ask_region, profile_choices, region_problem
 
 if TYPE_CHECKING:
     from mlflow_provision.aws.ec2 import Instance
@@ -49,18 +51,19 @@ def choose_profile(talk: Conversation) -> None:
     profiles = talk.world.profiles()
     if not profiles:
         raise ProvisionError("there is no AWS profile in ~/.aws", "make one: aws configure")
-    choices = [Choice(profile, profile, talk.world.region_of(profile)) for profile in profiles]
     default = os.environ.get("AWS_PROFILE", "default")
     talk.answers.notes["aws_profile"] = talk.ask.choose(
-        "Which AWS profile may look?", choices, default if default in profiles else profiles[0], "--aws-profile"
+        "Which AWS profile may look?",
+        profile_choices(talk),
+        default if default in profiles else profiles[0],
+        "--aws-profile",
     )
 
 
 def choose_instance(talk: Conversation) -> None:
     profile = talk.answers.notes["aws_profile"]
     while True:
-        default = talk.answers.notes.get("aws_region") or talk.world.region_of(profile)
-        region = talk.ask.text("In which region?", default, _region_problem, "--region")
+        region = ask_region(talk, profile, "In which region?", region_problem)
         found = talk.world.instances(profile, region)
         talk.answers.notes["aws_region"] = region
         if found:
@@ -125,11 +128,6 @@ def _after_refusal(talk: Conversation) -> None:
         raise Leave
 
 
-def local_scope() -> str:
-    """On this machine root and systemd make a system service, everybody else gets a server of their own."""
-    return "system" if os.geteuid() == 0 and Path("/run/systemd/system").is_dir() else "user"
-
-
 def _local_note() -> str:
     return "as a system service" if local_scope() == "system" else "in ~/mlflow, without root"
 
@@ -158,12 +156,6 @@ def _address_problem(text: str) -> str | None:
 def _key_problem(text: str) -> str | None:
     path = Path(text).expanduser().absolute()
     return identity_file_problem(str(path)) or (None if path.is_file() else f"there is no file {shown(str(path))}")
-
-
-def _region_problem(text: str) -> str | None:
-    from mlflow_provision.config.rules.artifacts import region_problem
-
-    return region_problem(text, "")
 
 
 def _user_problem(text: str) -> str | None:
