@@ -12,6 +12,7 @@ from typing import Any
 from mlflow_provision.aws.ec2 import groups
 from mlflow_provision.aws.session import client
 from mlflow_provision.errors import ProvisionError
+from mlflow_provision.ssh_target import target_of
 
 SSH = 22
 # 0.0.0.0/0 and ::/0; and what comes to the same, as 2000::/3, which is all of IPv6 that is in use.
@@ -50,11 +51,11 @@ class Exposure:
 
 
 def exposure(profile: str, region: str, address: str, port: int) -> Exposure | None:
-    """For the instance with this id, address or name (`user@` is ignored). None when it cannot be told: no such
+    """For the instance with this id, address or name (user and port of ssh are ignored). None when it cannot be told: no such
     instance in the region, no rights, no credentials, no answer. Raises nothing."""
     from botocore.exceptions import BotoCoreError, ClientError
 
-    address = address.rpartition("@")[2].strip("[]")
+    address = target_of(address).host
     try:
         ec2 = client("ec2", profile, region or region_in(address))
         entry = _find(ec2, address)

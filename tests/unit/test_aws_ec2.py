@@ -204,7 +204,8 @@ def test_the_instance_is_found_by_every_address_it_has(ec2: Any) -> None:
     wanted = run(ec2, "mlflow", SecurityGroupIds=[group(ec2, "ssh", tcp(22, 22, "0.0.0.0/0"))])
     run(ec2, "other")
     host = named("mlflow")
-    for address in (wanted, host.public_dns, host.public_ip, host.private_ip, f"ubuntu@{host.public_dns}"):
+    targets = (f"ubuntu@{host.public_dns}", f"ssh://ubuntu@{host.public_ip}:2222")
+    for address in (wanted, host.public_dns, host.public_ip, host.private_ip, *targets):
         found = exposure(PROFILE, "", address, 5000)
         assert found is not None and found.instance_id == wanted, address
         assert found.ssh_open_to_world and not found.open_to_world
