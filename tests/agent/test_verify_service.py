@@ -59,6 +59,7 @@ def test_bound_where_it_should_be(listening: list[Listener], listen: str, addres
         ([Listener("127.0.0.1", 5000, "ours"), Listener("0.0.0.0", 8080, "ours too")], "also listens on 0.0.0.0:8080"),
         ([Listener("127.0.0.1", 5000, "theirs")], f"(pid {os.getpid()}), not by the server"),
     ],
+    ids=("nobody", "another-address", "two-addresses", "two-ports", "another-program"),  # the same in every process
 )
 def test_bound_otherwise(listening: list[Listener], found: list[Listener], words: str) -> None:
     listening += found
