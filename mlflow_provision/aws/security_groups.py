@@ -51,8 +51,8 @@ class Exposure:
 
 
 def exposure(profile: str, region: str, address: str, port: int) -> Exposure | None:
-    """For the instance with this id, address or name (ssh's user and port are ignored). None when it cannot be told: no such
-    instance in the region, no rights, no credentials, no answer. Raises nothing."""
+    """For the instance with this id, address or name (ssh's user and port are ignored). None when it cannot be told:
+    no such instance in the region, no rights, no credentials, no answer. Raises nothing."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     address = target_of(address).host
