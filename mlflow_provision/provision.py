@@ -104,12 +104,11 @@ def newest_version(host: Host, deployment: Deployment) -> str:
 
 def with_keys(deployment: Deployment, secrets: Secrets) -> tuple[Deployment, Secrets]:
     """Both with the AWS keys that the deployment asks for, and no others; a profile may also know the region."""
+    if problems := missing_secrets(deployment, secrets):
+        raise ProvisionError("\n".join(problems), "write them there, then run the same command again", ExitCode.USAGE)
+    deployment, secrets = _with_backup_keys(deployment, secrets)
     artifacts = deployment.artifacts
     if artifacts.credentials == "keys":
-        if problems := missing_secrets(deployment, secrets):
-            raise ProvisionError(
-                "\n".join(problems), "write them there, then run the same command again", ExitCode.USAGE
-            )
         return deployment, secrets
     if artifacts.credentials != "profile":
         return deployment, _with_key(secrets, "", "")
@@ -117,6 +116,21 @@ def with_keys(deployment: Deployment, secrets: Secrets) -> tuple[Deployment, Sec
     if keys.region and not artifacts.region and not artifacts.endpoint_url:
         deployment = replace(deployment, artifacts=replace(artifacts, region=keys.region))
     return deployment, _with_key(secrets, keys.access_key_id, keys.secret_access_key)
+
+
+def _with_backup_keys(deployment: Deployment, secrets: Secrets) -> tuple[Deployment, Secrets]:
+    """The same of the place for backups, where it has credentials of its own."""
+    backup = deployment.backup
+    if backup.credentials == "keys":
+        return deployment, secrets
+    if backup.credentials != "profile":
+        return deployment, replace(secrets, backup_access_key_id="", backup_secret_access_key="")
+    keys = profile_keys(backup.profile)
+    if keys.region and not backup.region and not backup.endpoint_url:
+        deployment = replace(deployment, backup=replace(backup, region=keys.region))
+    return deployment, replace(
+        secrets, backup_access_key_id=keys.access_key_id, backup_secret_access_key=keys.secret_access_key
+    )
 
 
 def _with_key(secrets: Secrets, key: str, secret: str) -> Secrets:

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from mlflow_provision.config import Deployment, Secrets
     from mlflow_provision.provision import Prepared
 
+_ARTIFACTS_KEY = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+_BACKUP_KEY = ("backup_access_key_id", "backup_secret_access_key")
+_OF_BACKUPS = ("backup_passphrase", "backup_identity", "backup_ping_url")
+
 
 def keep(want: Wanted, prepared: Prepared) -> None:
     """Save what was decided."""
@@ -21,8 +25,13 @@ def keep_both(want: Wanted, deployment: Deployment, secrets: Secrets) -> None:
     from mlflow_provision.config import load, load_secrets, save, save_secrets
 
     stored = load_secrets(want.secrets_beside)
-    typed_keys = deployment.artifacts.credentials == "keys"  # those of a profile stay in ~/.aws
-    wanted = secrets if typed_keys else replace(stored, admin_password=secrets.admin_password)
+    typed = {"admin_password": secrets.admin_password}
+    if deployment.artifacts.credentials == "keys":  # those of a profile stay in ~/.aws
+        typed |= {name: getattr(secrets, name) for name in _ARTIFACTS_KEY}
+    if deployment.backup.credentials == "keys":
+        typed |= {name: getattr(secrets, name) for name in _BACKUP_KEY}
+    typed |= {name: getattr(secrets, name) for name in _OF_BACKUPS if getattr(secrets, name)}
+    wanted = replace(stored, **typed)
     if wanted != stored:
         save_secrets(want.secrets_beside, wanted)
     if want.source and not want.path.exists():

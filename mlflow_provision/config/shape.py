@@ -10,7 +10,9 @@ from typing import Any, get_type_hints
 from mlflow_provision.config.deployment import Deployment, Secrets
 from mlflow_provision.config.wording import nearest, one_of, shown
 
-SECRET_WORD = re.compile(r"passw|passphrase|secret|token|(access|api|private)[_-]?key", re.IGNORECASE)
+SECRET_WORD = re.compile(
+    r"passw|passphrase|secret|token|(access|api|private)[_-]?key|ping[_-]?url|^identity$", re.IGNORECASE
+)
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,60}")
 EXPECTED = {
     str: "text in quotes",
@@ -102,6 +104,8 @@ def secret_name(key: str) -> str:
     """What the secrets file calls it."""
     known = [secret.name for secret in fields(Secrets)]
     folded = key.lower().replace("-", "_")
+    if "passphrase" in folded:
+        return "backup_passphrase"
     if "passw" in folded:
         return "admin_password"
     return next((name for name in known if name.endswith(folded) or folded.endswith(name)), one_of(known))

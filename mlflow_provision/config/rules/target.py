@@ -10,7 +10,7 @@ from mlflow_provision.config.rules.paths import path_problem
 from mlflow_provision.config.wording import did_you_mean, has_control_characters, one_of, shown
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,24}")  # mlflow-<name> is a Linux user: 32 characters at most
-OUR_FOLDERS = ("bin", "python", "releases")  # beside the deployments, under the root
+OUR_FOLDERS = ("bin", "python", "releases", "tools")  # beside the deployments, under the root
 SCOPES = ("system", "user")
 HOST = re.compile(r"[A-Za-z0-9._@:%+\[\]-]+")
 LONGEST_HOST = 320
@@ -34,6 +34,8 @@ def name_problem(name: str) -> str | None:
         return "is empty: use a short word such as server, staging or team-a"
     if name in OUR_FOLDERS:
         return f"{shown(name)} is a folder we keep beside the deployments: use another name"
+    if name.endswith("-backup"):
+        return f"{shown(name)} cannot be used: mlflow-{name} is the unit that backs up {shown(name[:-7])}"
     if not NAME.fullmatch(name) or name.endswith("-"):
         return f"{shown(name)} cannot be used: 1 to 25 small letters, digits and '-', a letter first, no '-' at the end"
     return None
