@@ -15,21 +15,32 @@ def policy_of(
     `backup_destination` is used in place of the deployment's own; `append_only` also where the deployment does not say
     so. Raises ProvisionError where no policy is needed.
     """
+    artifacts, backup = deployment.artifacts, deployment.backup
+    wanted = artifacts.destination if "://" in artifacts.destination and not artifacts.endpoint_url else ""
+    backups = backup_destination or _backups_at_aws(deployment)
+    if not wanted and not backups:
+        raise _none_needed(deployment)
+    append_only = append_only or (backup.append_only and bool(backups))
+    return policy(wanted, backups, region or artifacts.region or backup.region, append_only)
+
+
+def _backups_at_aws(deployment: Deployment) -> str:
+    """Where they are, if that is a bucket at AWS. Without credentials of their own they are where the artifacts are."""
+    backup = deployment.backup
+    elsewhere = backup.endpoint_url if backup.credentials else deployment.artifacts.endpoint_url
+    return backup.destination if backup.on_s3 and not elsewhere else ""
+
+
+def _none_needed(deployment: Deployment) -> ProvisionError:
     artifacts = deployment.artifacts
     if artifacts.endpoint_url:
-        raise ProvisionError(
+        return ProvisionError(
             f"{artifacts.destination} needs no IAM policy: {artifacts.endpoint_url} is not AWS",
             f"allow it there; then see if that is enough: mlflow-provision verify {deployment.name}",
             ExitCode.USAGE,
         )
-    at_aws = [
-        place if place.startswith("s3://") else "" for place in (artifacts.destination, deployment.backup.destination)
-    ]
-    backups = backup_destination or at_aws[1]
-    if not at_aws[0] and not backups:
-        raise ProvisionError(
-            f"{deployment.name} needs no IAM policy: its artifacts are in a folder of its host",
-            "for a bucket it does not use yet: mlflow-provision iam-policy --artifacts s3://bucket/prefix",
-            ExitCode.USAGE,
-        )
-    return policy(at_aws[0], backups, region or artifacts.region, append_only)
+    return ProvisionError(
+        f"{deployment.name} needs no IAM policy: its artifacts are in a folder of its host",
+        "for a bucket it does not use yet: mlflow-provision iam-policy --artifacts s3://bucket/prefix",
+        ExitCode.USAGE,
+    )

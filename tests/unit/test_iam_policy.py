@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from mlflow_provision.config import Artifacts, Backup
 from tests.unit.aws_account import PROFILE, account, client
 from tests.unit.conftest import CommandLine
 
+OWN_ROLE = Backup("s3://safe/b", append_only=True, credentials="instance-role")
 BUCKET = Artifacts("s3://team/ml", "us-west-1", credentials="instance-role")
 
 
@@ -84,8 +86,29 @@ def test_what_needs_no_policy(command_line: CommandLine, artifacts: Artifacts, t
 
 
 def test_backups_alone_may_need_one(command_line: CommandLine) -> None:
-    command_line.known(backup=Backup("s3://team/b"))
-    assert json.loads(command_line.run("iam-policy").stdout) == policy("s3://team/b")
+    command_line.known(backup=replace(OWN_ROLE, append_only=False))
+    assert json.loads(command_line.run("iam-policy").stdout) == policy("s3://safe/b")
+
+
+@pytest.mark.parametrize(
+    ("backup", "artifacts", "wanted"),
+    [
+        (Backup("s3://safe/b", append_only=True), BUCKET, policy("s3://team/ml", "s3://safe/b", append_only=True)),
+        (Backup("/srv/backups"), BUCKET, policy("s3://team/ml")),
+        (OWN_ROLE, Artifacts(), policy("", "s3://safe/b", append_only=True)),
+        (Backup("s3://safe/b", endpoint_url="https://minio:9000", credentials="keys"), BUCKET, policy("s3://team/ml")),
+        (
+            Backup("s3://safe/b", credentials="keys"),
+            Artifacts("s3://team/ml", endpoint_url="https://minio:9000", credentials="keys"),
+            policy("s3://safe/b"),
+        ),
+    ],
+)
+def test_the_policy_is_about_what_is_at_aws(
+    command_line: CommandLine, backup: Backup, artifacts: Artifacts, wanted: dict[str, Any]
+) -> None:
+    command_line.known(artifacts=artifacts, backup=backup)
+    assert json.loads(command_line.run("iam-policy", "server").stdout) == wanted
 
 
 @pytest.mark.parametrize(
