@@ -118,7 +118,7 @@ def take(source: str, target: str) -> str:
     """
     partial = target + ".partial"
     scratch = target + ".scratch"
-    _remove(partial, scratch)
+    remove(partial, scratch)
     left = [
         ending
         for ending in ("-journal", "-wal")
@@ -138,7 +138,7 @@ def take(source: str, target: str) -> str:
     except sqlite3.Error as error:
         raise AgentError(f"the old server's database {source} cannot be copied: {error}") from None
     finally:
-        _remove(scratch)
+        remove(scratch)
     os.replace(partial, target)
     return sha256(target)
 
@@ -151,15 +151,11 @@ def _backup(source: sqlite3.Connection, target: str) -> None:
         raise AgentError(f"the copy of the old server's database is damaged: {problem}", "mend the old one first")
 
 
-def _remove(*paths: str) -> None:
+def remove(*paths: str) -> None:
+    """Delete databases and what SQLite keeps beside them."""
     for path in paths:
         for ending in ("", *BESIDE):
             Path(path + ending).unlink(missing_ok=True)
-
-
-def remove(path: str) -> None:
-    """Delete a database and what SQLite keeps beside it."""
-    _remove(path)
 
 
 def sha256(path: str) -> str:

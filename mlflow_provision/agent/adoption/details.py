@@ -18,8 +18,7 @@ def details(data: dict[str, Any]) -> dict[str, Any]:
     auth = old["auth"].get("database", "")
     if auth and os.path.exists(auth):
         counts.update(databases.looked_up(auth, old["user"], live, databases.counts))
-    moves = databases.looked_up(old["database"], old["user"], live, lambda db: places.moves(db, old))
-    number, size = files.size([(source, relative) for source, relative in moves])
+    number, size = files.size(places.moves_of(old, live))
     keys = old["aws"].get("credentials") == "keys"
     return {
         "counts": counts,

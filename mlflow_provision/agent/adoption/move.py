@@ -36,8 +36,7 @@ def move(data: AdoptedData, context: Context) -> None:
     """Look, copy what can be copied while it runs, stop, back up, copy, migrate, compare."""
     journal, old = data.journal, data.old
     live = find.running(old) is not None
-    found = databases.looked_up(old["database"], old["user"], live, lambda db: places.moves(db, old))
-    moves: places.Moves = [(source, relative) for source, relative in found]
+    moves = places.moves_of(old, live)
     shown = _shown_by_the_old_one(data, context) if live else None
     copied = _copied(data, moves, {}, context)
     migration.prepare(data, context)

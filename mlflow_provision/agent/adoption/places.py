@@ -32,6 +32,12 @@ def moves(connection: sqlite3.Connection, old: dict[str, Any]) -> Moves:
     return found
 
 
+def moves_of(old: dict[str, Any], live: bool) -> Moves:
+    """The same of the old server's own database, `live` while it may be written."""
+    found = databases.looked_up(old["database"], old["user"], live, lambda db: moves(db, old))
+    return [(source, relative) for source, relative in found]  # they come as lists from another process
+
+
 def _own_places(connection: sqlite3.Connection) -> list[tuple[str, str]]:
     """Places that differ from row to row, wider ones first, and a name for each below ours."""
     wanted = (

@@ -57,8 +57,7 @@ def _new_folder(data: AdoptedData) -> str:
 
 def _drop(data: AdoptedData) -> None:
     """Nobody has ever written to these copies."""
-    databases.remove(data.database)
-    databases.remove(data.auth_database)
+    databases.remove(data.database, data.auth_database)
 
 
 def _set_aside(data: AdoptedData, folder: str) -> None:

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Callable
 
-from mlflow_provision.agent.adoption.words import Splitter
+from mlflow_provision.agent.adoption.words import DECLARING, Splitter
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(\+?)=(.*)", re.DOTALL)
 _DEFAULT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::?[-=])(.*)", re.DOTALL)
@@ -28,7 +28,6 @@ _KEYWORDS = {
     "setsid",
     "command",
 }
-_DECLARE = {"export", "declare", "typeset", "local", "readonly"}
 _SUDO_VALUES = {"-u", "-g", "-h", "-p", "-C", "-D", "-R", "-T"}
 UNKNOWN = "\1"  # stands in words for what only running a program could tell
 _DEEPEST = 5  # scripts that read scripts
@@ -111,7 +110,7 @@ class _Shell:
 
     def _command(self, words: list[str], environment: dict[str, str]) -> None:
         name = posixpath.basename(words[0])
-        if name in _DECLARE:
+        if name in DECLARING:
             for assignment in filter(None, map(_ASSIGNMENT.fullmatch, words[1:])):
                 self._assign(assignment, self._variables)
         elif name in ("cd", "pushd") and len(words) > 1:

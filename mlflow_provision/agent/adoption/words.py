@@ -11,8 +11,7 @@ Command = List[str]
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[0-9@*#?$!-]")
 _HEREDOC = re.compile(r"<<-?\s*(['\"]?)([A-Za-z_][A-Za-z0-9_]*)\1")
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
-_DECLARING = ("export", "declare", "typeset", "local", "readonly")
-_ARRAY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
+DECLARING = ("export", "declare", "typeset", "local", "readonly")
 _LONGEST = 1 << 20  # characters; no start script is longer
 
 
@@ -151,7 +150,7 @@ class Splitter:
             self._redirection(">")
             return
         word = None if self._word is None else "".join(self._word)
-        if char == "(" and word is not None and _ARRAY.fullmatch(word):
+        if char == "(" and word is not None and _ASSIGNMENT.fullmatch(word):
             self._array, self._word = [word], None
         elif char == ")" and self._array is not None:
             self._end_word()
@@ -178,7 +177,7 @@ class Splitter:
 
     def _take(self, word: str) -> None:
         """A word of the command. A variable counts for the words right behind it: A=1 B=$A; export C=$B D=$C."""
-        if _ASSIGNMENT.match(word) and (not self._command or self._command[0] in _DECLARING):
+        if _ASSIGNMENT.match(word) and (not self._command or self._command[0] in DECLARING):
             self._run([*self._command, word])
         else:
             self._command.append(word)
