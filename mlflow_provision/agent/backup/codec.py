@@ -1,0 +1,236 @@
+"""How content becomes stored objects and comes back: gzip, then age where wanted; sums of both sides, flat memory."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field
+from typing import Callable, Iterable, Iterator
+
+from mlflow_provision.agent.backup import age
+from mlflow_provision.agent.backup.age import Undecipherable, WrongKey
+from mlflow_provision.agent.backup.channel import Channel, Gone, Tally, raise_if
+from mlflow_provision.agent.backup.manifest import Member
+from mlflow_provision.agent.backup.settings import Encryption
+from mlflow_provision.agent.backup.stores.base import Missing, Store
+from mlflow_provision.agent.backup.transfer import Fetch, Upload
+from mlflow_provision.agent.protocol import AgentError
+
+LEVEL = 3  # of zlib
+_GZIP = 31  # zlib's window bits for the format of .gz files
+_PIECE = 1 << 20
+_AGE = ".age"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Sizes in bytes and SHA-256 sums: of the plain content, and of what is in the store."""
+
+    size: int
+    sha256: str
+    stored_size: int
+    stored_sha256: str
+
+
+@dataclass(frozen=True)
+class Key:
+    """What opens encrypted objects: an age identity ("": none is known), and the Python that has pyrage."""
+
+    identity: str = field(default="", repr=False)
+    python: str = ""
+
+
+def never() -> bool:
+    return False
+
+
+def suffix(encryption: Encryption) -> str:
+    """What is appended to the name of plain content: `.gz`, or `.gz.age`."""
+    return ".gz" + (_AGE if encryption.recipient else "")
+
+
+def encrypted(key: str) -> bool:
+    """Whether the object under this key of a store is encrypted."""
+    return key.endswith(_AGE)
+
+
+def store_stream(
+    store: Store,
+    key: str,
+    pieces: Iterable[bytes],
+    encryption: Encryption,
+    expected: int = 0,
+    progress: Callable[[int], object] = lambda count: None,
+    stopping: Callable[[], bool] = never,
+) -> Stored:
+    """Put an object: `key` is its whole key, with `suffix`; `expected` bytes of plain content, roughly.
+
+    `progress` hears how many more bytes of it have been taken. Whatever is raised, by `pieces` too, leaves no object.
+    """
+    plain = Tally()
+    pipe = age.encrypting(encryption.recipient, encryption.python, stopping) if encrypted(key) else Channel(stopping)
+    upload = Upload(store, key, expected, pipe)
+    upload.start()
+    try:
+        for piece in _deflated(_counted(pieces, plain, progress, stopping)):
+            pipe.write(piece)
+        pipe.end()
+        upload.finish(stopping)
+    except Gone:
+        upload.finish(stopping)  # raises why
+        raise
+    finally:
+        upload.cancel()
+        _close(pipe)
+    return Stored(plain.size, plain.sha256, upload.tally.size, upload.tally.sha256)
+
+
+def load_stream(
+    store: Store,
+    member: Member,
+    sink: Callable[[bytes], object],
+    key: Key,
+    stopping: Callable[[], bool] = never,
+    progress: Callable[[int], object] = lambda count: None,
+) -> None:
+    """Hand the plain content of an object to `sink`, piece by piece; what it got is good only when this returns.
+
+    Raises AgentError of kind "damaged" when any size or sum is not that of the manifest (the object that is missing
+    too), of kind "key" when there is no identity, or the wrong one.
+    """
+    plain = Tally()
+    pipe = _opened(store, member, key, stopping)
+    fetch = Fetch(store, member.key, member.stored_size, pipe, stopping)
+    fetch.start()
+    try:
+        why = _unpacked(pipe, member, plain, sink, progress)
+        if why:
+            raise damaged(store, member, why)
+        _finish(fetch, store, member)
+    except Gone:
+        _finish(fetch, store, member)  # raises why, unless all of it has come
+        raise damaged(store, member, "it ends too early") from None
+    except WrongKey as error:
+        _finish(fetch, store, member)  # a flipped bit in its head looks like a wrong key
+        raise WrongKey(f"{store.title}/{member.key} cannot be opened: {error.message}") from None
+    finally:
+        fetch.cancel()
+        _close(pipe)
+    if (plain.size, plain.sha256) != (member.size, member.sha256):
+        raise damaged(store, member, "its content is not what was backed up")
+
+
+def check_stored(
+    store: Store,
+    member: Member,
+    stopping: Callable[[], bool] = never,
+    progress: Callable[[int], object] = lambda count: None,
+) -> None:
+    """Compare size and sum of a stored object with the manifest, without opening it. Raises AgentError "damaged"."""
+    for piece in stored_pieces(store, member, stopping):
+        progress(len(piece))
+
+
+def stored_pieces(store: Store, member: Member, stopping: Callable[[], bool] = never) -> Iterator[bytes]:
+    """The bytes of an object as they are stored. Raises AgentError "damaged" at their end if they are not right."""
+    pipe = Channel(stopping)
+    fetch = Fetch(store, member.key, member.stored_size, pipe, stopping)
+    fetch.start()
+    try:
+        yield from pipe
+        _finish(fetch, store, member)
+    except Gone:
+        _finish(fetch, store, member)
+        raise
+    finally:
+        fetch.cancel()
+
+
+def damaged(store: Store, member: Member, why: str) -> AgentError:
+    """The error about an object that is not what was stored."""
+    hint = "this backup is lost in part: take another one of `mlflow-provision backup list`"
+    return AgentError(f"{store.title}/{member.key} is damaged: {why}", hint, "damaged")
+
+
+def _opened(store: Store, member: Member, key: Key, stopping: Callable[[], bool]) -> Channel | age.Filter:
+    if not encrypted(member.key):
+        return Channel(stopping)
+    if not key.identity:
+        raise WrongKey(f"{store.title}/{member.key} is encrypted, and no key is known")
+    return age.decrypting(key.identity, key.python, stopping)
+
+
+def _unpacked(
+    pipe: Iterable[bytes],
+    member: Member,
+    tally: Tally,
+    sink: Callable[[bytes], object],
+    progress: Callable[[int], object],
+) -> str:
+    """Hand on what is in the pipe; returns why that cannot be, or ""."""
+    try:
+        for piece in _inflated(pipe):
+            tally.add(piece)
+            if tally.size > member.size:
+                return "it holds more than was put into it"
+            sink(piece)
+            progress(len(piece))
+    except (Undecipherable, zlib.error):
+        return "it cannot be unpacked"
+    except EOFError:
+        return "it ends too early"
+    return ""
+
+
+def _finish(fetch: Fetch, store: Store, member: Member) -> None:
+    try:
+        fetch.finish()
+    except Missing:
+        raise damaged(store, member, "it is not there any more") from None
+    if fetch.tally.size != member.stored_size:
+        more = fetch.tally.size > member.stored_size
+        why = f"it has {'more' if more else f'{fetch.tally.size} bytes'}, not {member.stored_size} bytes"
+        raise damaged(store, member, why)
+    if fetch.tally.sha256 != member.stored_sha256:
+        raise damaged(store, member, "its sum is not that of the manifest")
+
+
+def _close(pipe: Channel | age.Filter) -> None:
+    pipe.abandon()
+    if isinstance(pipe, age.Filter):
+        pipe.close()
+
+
+def _counted(
+    pieces: Iterable[bytes], tally: Tally, progress: Callable[[int], object], stopping: Callable[[], bool]
+) -> Iterator[bytes]:
+    for piece in pieces:
+        raise_if(stopping)
+        tally.add(piece)
+        progress(len(piece))
+        yield piece
+
+
+def _deflated(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The gzip file of these pieces, in pieces of about a mebibyte."""
+    packer = zlib.compressobj(LEVEL, zlib.DEFLATED, _GZIP)
+    ready = bytearray()
+    for piece in pieces:
+        ready += packer.compress(piece)
+        if len(ready) >= _PIECE:
+            yield bytes(ready)
+            ready.clear()
+    ready += packer.flush()
+    yield bytes(ready)
+
+
+def _inflated(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """What is in the gzip file of these pieces, in pieces of at most a mebibyte, however far they blow up."""
+    unpacker = zlib.decompressobj(_GZIP)
+    for piece in pieces:
+        while piece:
+            if unpacker.eof:
+                raise zlib.error("something follows the end")
+            yield unpacker.decompress(piece, _PIECE)
+            piece = unpacker.unconsumed_tail or unpacker.unused_data
+    if not unpacker.eof:
+        raise EOFError
