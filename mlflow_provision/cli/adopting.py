@@ -22,15 +22,23 @@ if TYPE_CHECKING:
     from mlflow_provision.adoption import Adoption
     from mlflow_provision.console import Console
     from mlflow_provision.host import Host
+    from mlflow_provision.provision import Facts
 
 
 def adopt_on(
-    console: Console, host: Host, want: Wanted, keys: Mapping[str, Any], yes: bool, dry_run: bool = False
+    console: Console,
+    host: Host,
+    want: Wanted,
+    keys: Mapping[str, Any],
+    yes: bool,
+    dry_run: bool = False,
+    facts: Facts | None = None,
 ) -> ExitCode | None:
-    """Adopt the old server on this host; `keys` are the flags, which win over its settings. `dry_run`: only look."""
+    """Adopt the old server on this host; `keys` are the flags, which win over its settings. `dry_run`: only look.
+    `facts`: what the host said of `want` just now."""
     from mlflow_provision.preflight import warnings
 
-    want, adoption = adoption_for(console, host, want, keys)
+    want, adoption = adoption_for(console, host, want, keys, facts)
     prepared = adoption.prepared
     say_host(console, prepared)
     say_old_server(console, adoption)
@@ -68,32 +76,37 @@ def adopt_over(
     otherwise: Callable[[], ExitCode | None],
 ) -> ExitCode | None:
     """The same over a connection of its own. What was adopted before is an ordinary deployment: `otherwise`."""
-    from mlflow_provision.provision import look
-
     with connected(console, want.deployment, accept_new_host_key) as host:
-        console.document.deployment = want.deployment.name
-        with console.busy("Looking at " + where(want.deployment)):
-            facts, _ = look(host, want.deployment)
+        facts = _looked(console, host, want)
         if facts["adoption"] != ADOPTED:
-            return adopt_on(console, host, want, keys, yes, dry_run)
+            return adopt_on(console, host, want, keys, yes, dry_run, facts)
     return otherwise()
 
 
-def adoption_for(console: Console, host: Host, want: Wanted, keys: Mapping[str, Any]) -> tuple[Wanted, Adoption]:
+def adoption_for(
+    console: Console, host: Host, want: Wanted, keys: Mapping[str, Any], facts: Facts | None = None
+) -> tuple[Wanted, Adoption]:
     """What is wanted, with the old server's settings in it, and all that is to be done. Nothing is touched."""
     from mlflow_provision.adoption import impossible, no_credentials, prepare, with_settings
     from mlflow_provision.config import changed, load_secrets
-    from mlflow_provision.provision import look, refuse
+    from mlflow_provision.provision import refuse
+
+    facts = facts or _looked(console, host, want)
+    refuse(list(impossible(want.deployment, facts)))
+    deployment = changed(with_settings(want.deployment, facts["old_server"]), keys)
+    refuse(list(no_credentials(deployment, facts["old_server"])))
+    want = replace(want, deployment=checked(deployment))
+    secrets = load_secrets(want.secrets_beside) if want.secrets is None else want.secrets
+    with console.busy("Looking at " + where(want.deployment)):
+        return want, prepare(host, want.deployment, secrets)
+
+
+def _looked(console: Console, host: Host, want: Wanted) -> Facts:
+    from mlflow_provision.provision import look
 
     console.document.deployment = want.deployment.name
     with console.busy("Looking at " + where(want.deployment)):
-        facts, _ = look(host, want.deployment)
-        refuse(list(impossible(want.deployment, facts)))
-        deployment = changed(with_settings(want.deployment, facts["old_server"]), keys)
-        refuse(list(no_credentials(deployment, facts["old_server"])))
-        want = replace(want, deployment=checked(deployment))
-        secrets = load_secrets(want.secrets_beside) if want.secrets is None else want.secrets
-        return want, prepare(host, want.deployment, secrets)
+        return look(host, want.deployment)[0]
 
 
 def say_old_server(console: Console, adoption: Adoption) -> None:

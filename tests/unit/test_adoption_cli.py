@@ -50,7 +50,7 @@ def test_it_is_read_planned_kept_and_adopted(command_line: CommandLine, host: Ol
     host.before_apply = lambda: kept.append(command_line.password("server"))
     result = command_line.run("setup", "ubuntu@box", "--adopt", "--yes")
     assert result.exit_code == 0, result.output
-    assert host.verbs == ["facts", "facts", "facts", "old-server", "plan", "adopt"]
+    assert host.verbs == ["facts", "facts", "old-server", "plan", "adopt"]
     assert kept == [PASSWORD]
     assert PASSWORD not in result.output
     made = load(deployment_path("server"))
