@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import sqlite3
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
-from benchmarks.load import load
+from benchmarks import bare_backup
+from benchmarks.fill import fill
+from benchmarks.load import Client, load
+from benchmarks.peak import descendants
 from benchmarks.report import Comparison, as_json, as_text
+from benchmarks.writer import longest, write
 
 
 @pytest.mark.parametrize(
@@ -84,3 +92,61 @@ def test_an_error_is_told_and_not_counted(port: int, monkeypatch: pytest.MonkeyP
     assert answer["requests"] == 0
     assert len(answer["errors"]) == 2
     assert "500" in answer["errors"][0]
+
+
+def test_a_writer_writes_until_it_is_told_that_it_is_enough(port: int) -> None:
+    enough = threading.Event()
+    threading.Timer(0.3, enough.set).start()
+    requests = write(Client(port, "password"), "run", enough)
+    assert len(requests) == len(Mlflow.logged) > 3
+    assert all(began < ended <= following for (began, ended), (following, _) in pairwise(requests))
+
+
+def test_the_longest_wait_is_that_of_a_request_under_way() -> None:
+    requests = [(0.0, 9.0), (9.0, 10.5), (10.5, 10.75), (10.75, 13.0), (13.0, 17.0)]
+    assert longest(requests, 10, 11) == 2.25
+    assert longest(requests, 10, 10.6) == 1.5
+    assert longest(requests, 13.5, 16) == 4
+    with pytest.raises(ValueError, match="no request"):
+        longest(requests, 20, 21)
+
+
+def test_all_generations_of_processes_are_found() -> None:
+    parents = {1: 0, 10: 1, 11: 10, 12: 11, 20: 1, 21: 20}
+    assert descendants(parents, {10}) == {11, 12}
+    assert descendants(parents, {12}) == set()
+
+
+TABLES = """
+CREATE TABLE runs (run_uuid PRIMARY KEY, name, status, lifecycle_stage, experiment_id, start_time, artifact_uri);
+CREATE TABLE metrics (key, value, timestamp, run_uuid, step, is_nan, PRIMARY KEY (key, timestamp, step, run_uuid));
+"""
+
+
+def test_a_database_is_filled_to_its_size(tmp_path: Path) -> None:
+    path = tmp_path / "mlflow.db"
+    sqlite3.connect(path).executescript(TABLES)
+    assert 3_000_000 <= fill(path, 3_000_000) == path.stat().st_size < 6_000_000
+    database = sqlite3.connect(path)
+    (runs,), (values,) = (database.execute(f"SELECT count(*) FROM {table}").fetchone() for table in ("runs", "metrics"))
+    assert values == runs * 20_000
+    assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_the_bare_backup_uploads_a_copy_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uploaded: dict[str, bytes] = {}
+
+    class Store:
+        def upload_file(self, path: str, bucket: str, key: str) -> None:
+            uploaded[f"{bucket}/{key}"] = Path(path).read_bytes()
+
+    monkeypatch.setattr(bare_backup, "_client", lambda order: Store())
+    sqlite3.connect(tmp_path / "live.db").executescript(TABLES)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    order = {"database": str(tmp_path / "live.db"), "scratch": str(scratch), "level": 3, "bucket": "b"}
+    bare_backup.back_up(order)
+    ((name, content),) = uploaded.items()
+    assert name.startswith("b/bare/") and list(scratch.iterdir()) == []
+    (tmp_path / "copy.db").write_bytes(gzip.decompress(content))
+    assert sqlite3.connect(tmp_path / "copy.db").execute("SELECT count(*) FROM metrics").fetchone() == (0,)
