@@ -109,7 +109,7 @@ def record(monkeypatch: pytest.MonkeyPatch, answers: list[Response]) -> list[str
     left = list(answers)
 
     class Recorder:
-        def __init__(self, url: str, timeout: float) -> None:
+        def __init__(self, url: str, timeout: float, connections: object) -> None:
             self.url = url
 
         def call(self, method: str, target: str, *, headers: dict[str, str], **_: Any) -> Response:

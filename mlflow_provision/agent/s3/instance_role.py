@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import calendar
+import time
+from typing import Any
+
 from mlflow_provision.agent.http import Client, NoAnswer, Response
 from mlflow_provision.agent.s3.signature import Credentials
 
@@ -37,6 +41,10 @@ def role_credentials(url: str = METADATA_URL) -> tuple[str, Credentials]:
 def _credentials(response: Response) -> Credentials:
     try:
         data = response.json()
-        return Credentials(data["AccessKeyId"], data["SecretAccessKey"], data["Token"])
+        return Credentials(data["AccessKeyId"], data["SecretAccessKey"], data["Token"], _end(data.get("Expiration")))
     except (ValueError, KeyError, TypeError):
         raise NoInstanceRole(f"the instance role gives no credentials (HTTP {response.status})") from None
+
+
+def _end(text: Any) -> float:
+    return calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%SZ")) if text else 0.0

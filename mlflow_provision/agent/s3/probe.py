@@ -1,4 +1,5 @@
-"""Tries put, get, list and delete under an S3 destination, finds everything that is missing, leaves nothing behind."""
+"""Tries put, get, list and delete under an S3 destination, finds everything that is missing, leaves nothing behind (but
+one small object where nothing may be deleted)."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from urllib.parse import urlsplit
 from mlflow_provision.agent.http import NoAnswer
 from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.s3 import verdict
-from mlflow_provision.agent.s3.bucket import Bucket, S3Error
+from mlflow_provision.agent.s3.bucket import Bucket
+from mlflow_provision.agent.s3.error import S3Error
 from mlflow_provision.agent.s3.instance_role import METADATA_URL, NoInstanceRole, role_credentials
 from mlflow_provision.agent.s3.signature import Credentials
 
@@ -26,30 +28,38 @@ def prove(
     keys: Credentials,
     metadata_url: str,
     output: Callable[[str], None],
+    section: str = "artifacts",
+    append_only: bool = False,
 ) -> None:
-    """Raises AgentError of kind "store" with everything that is wrong."""
+    """Raises AgentError of kind "store" with everything that is wrong. `section` of the deployment file is about it.
+
+    With `append_only` the right to delete is neither needed nor tried, and what was put stays.
+    """
     parts = urlsplit(destination)
     if parts.scheme != "s3" or not parts.netloc:
         raise AgentError(f"{destination} is not of the form s3://bucket/prefix", kind=verdict.KIND)
-    role, keys = ("", keys) if keys.access_key_id else _instance_role(metadata_url)
+    role, keys = ("", keys) if keys.access_key_id else _instance_role(metadata_url, section)
     probe = Probe(Bucket(parts.netloc, region, endpoint_url, keys), parts.path.strip("/"), output)
     try:
-        probe.run()
+        if append_only:
+            probe.run_append_only()
+        else:
+            probe.run()
     except NoAnswer as error:
-        raise verdict.unreachable(destination, error) from None
+        raise verdict.unreachable(destination, error, section) from None
     except S3Error as error:
-        raise verdict.refused(parts.netloc, error, role) from None
+        raise verdict.refused(parts.netloc, error, role, section) from None
     if probe.missing or probe.wrong:
         raise verdict.incomplete(destination, probe.bucket.region, role, probe.missing, probe.unknown, probe.wrong)
     if region and probe.bucket.region != region:
-        raise verdict.wrong_region(parts.netloc, probe.bucket.region, region)
+        raise verdict.wrong_region(parts.netloc, probe.bucket.region, region, section)
 
 
-def _instance_role(metadata_url: str) -> tuple[str, Credentials]:
+def _instance_role(metadata_url: str, section: str) -> tuple[str, Credentials]:
     try:
         return role_credentials(metadata_url or METADATA_URL)
     except NoInstanceRole as error:
-        raise verdict.no_role(str(error)) from None
+        raise verdict.no_role(str(error), section) from None
 
 
 @dataclass
@@ -67,7 +77,7 @@ class Probe:
 
     def run(self) -> None:
         """Try all four. What concerns them all (wrong keys, no bucket, no connection) is raised at once."""
-        family = f"{self.prefix}/{NAME}" if self.prefix else NAME
+        family = self._family()
         key = family + self.token
         # Asked first, of an object that is not there: what we could not remove again is never stored.
         removable, marker = self._try("delete", "s3:DeleteObject", lambda: self.bucket.delete(key))
@@ -86,6 +96,19 @@ class Probe:
                 marker = self.bucket.delete(key)
                 versions += [marker] if marker else []
             self._forget(key, versions)
+
+    def run_append_only(self) -> None:
+        """Try put, list and get. Another name every time: a policy may forbid to put the same one twice."""
+        family = self._family()
+        key = family + self.token
+        stored, _ = self._try("put", "s3:PutObject", lambda: self.bucket.put(key, self.body))
+        listable = self._list(family, key, stored, removable=False)
+        self._get(key, stored, listable)
+        if stored:
+            self.output(f"nothing is deleted there: {key} stays")
+
+    def _family(self) -> str:
+        return f"{self.prefix}/{NAME}" if self.prefix else NAME
 
     def _try(self, what: str, action: str, attempt: Callable[[], Any]) -> tuple[bool, Any]:
         try:

@@ -12,11 +12,12 @@ from urllib.parse import quote
 
 @dataclass(frozen=True)
 class Credentials:
-    """An access key; the session token is empty for a long-lived one."""
+    """An access key; the session token is empty for a long-lived one, which never `expires` (seconds since 1970)."""
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
     session_token: str = field(default="", repr=False)
+    expires: float = 0.0
 
 
 def signed_headers(

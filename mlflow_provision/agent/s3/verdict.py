@@ -1,4 +1,7 @@
-"""What an artifact store's refusal means, and what to do about it."""
+"""What a store's refusal means, and what to do about it.
+
+`section` is the part of the deployment file that says where the store is: artifacts, or backup.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +12,23 @@ from urllib.parse import urlsplit
 
 from mlflow_provision.agent.http import NoAnswer
 from mlflow_provision.agent.protocol import AgentError
-from mlflow_provision.agent.s3.bucket import S3Error
+from mlflow_provision.agent.s3.error import S3Error
 
 KIND = "store"
+_STORES = {"artifacts": "the artifact store", "backup": "the place for backups"}
+_TROUBLE = "the store is in trouble, not you: run the same command again in some minutes"
 _DENIED = ("AccessDenied", "HTTP 403", "AllAccessDisabled", "Forbidden")
 
 _UNREACHABLE = {
-    "tls": "install the CA of the store's certificate (update-ca-certificates), or correct [artifacts] endpoint_url",
-    "name": "check [artifacts] endpoint_url and region, and the host's DNS",
-    "refused": "check [artifacts] endpoint_url, and that the store runs",
-    "timeout": "let the host reach it (security group, route, VPC endpoint), or correct [artifacts] endpoint_url",
-    "lost": "check [artifacts] endpoint_url: is it https:// where it must be http://, or the other way round?",
+    "tls": "install the CA of the store's certificate (update-ca-certificates), or correct [{section}] endpoint_url",
+    "name": "check [{section}] endpoint_url and region, and the host's DNS",
+    "refused": "check [{section}] endpoint_url, and that the store runs",
+    "timeout": "let the host reach it (security group, route, VPC endpoint), or correct [{section}] endpoint_url",
+    "lost": "check [{section}] endpoint_url: is it https:// where it must be http://, or the other way round?",
 }
 
 _REFUSED = {
-    "NoSuchBucket": ("there is no such bucket", "create it, or correct [artifacts] destination"),
+    "NoSuchBucket": ("there is no such bucket", "create it, or correct [{section}] destination"),
     "InvalidAccessKeyId": ("the access key id is wrong: the store does not know it", "correct the access key id"),
     "SignatureDoesNotMatch": (
         "the secret access key is wrong; its access key id is known",
@@ -46,23 +51,25 @@ def action_in(error: S3Error) -> str:
     return found.group(1) if found else ""
 
 
-def no_role(reason: str) -> AgentError:
+def no_role(reason: str, section: str) -> AgentError:
     """The host has no credentials of its own."""
     hint = (
         "attach an instance role (EC2 console: Actions, Security, Modify IAM role), "
-        'or use keys: [artifacts] credentials = "keys"'
+        f'or use keys: [{section}] credentials = "keys"'
     )
-    return AgentError(f"no credentials for the artifact store: {reason}", hint, KIND)
+    return AgentError(f"no credentials for {_STORES[section]}: {reason}", hint, KIND)
 
 
-def unreachable(destination: str, error: NoAnswer) -> AgentError:
+def unreachable(destination: str, error: NoAnswer, section: str) -> AgentError:
     """No HTTP answer from the store."""
-    return AgentError(f"cannot reach the store of {destination}: {error}", _UNREACHABLE[error.kind], KIND)
+    hint = _UNREACHABLE[error.kind].format(section=section)
+    return AgentError(f"cannot reach the store of {destination}: {error}", hint, KIND)
 
 
-def refused(bucket: str, error: S3Error, role: str) -> AgentError:
+def refused(bucket: str, error: S3Error, role: str, section: str) -> AgentError:
     """An answer that concerns every request: wrong keys, wrong clock, no such bucket."""
-    message, hint = _REFUSED.get(error.code, (str(error), ""))
+    message, hint = _REFUSED.get(error.code, (str(error), _TROUBLE if error.passing else ""))
+    hint = hint.format(section=section)
     if error.code == "RequestTimeTooSkewed":
         message += _skew(error.date)
     if role and error.code in ("InvalidAccessKeyId", "SignatureDoesNotMatch"):
@@ -89,9 +96,9 @@ def incomplete(
     return AgentError("\n".join([*lines, *wrong]), hint, KIND)
 
 
-def wrong_region(bucket: str, actual: str, asked: str) -> AgentError:
+def wrong_region(bucket: str, actual: str, asked: str, section: str) -> AgentError:
     """The bucket can be used, but every request takes a detour, and presigned URLs fail."""
-    return AgentError(f"bucket {bucket} is in {actual}, not {asked}", f'set [artifacts] region = "{actual}"', KIND)
+    return AgentError(f"bucket {bucket} is in {actual}, not {asked}", f'set [{section}] region = "{actual}"', KIND)
 
 
 def _resource(destination: str, region: str, action: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Callable, Iterator, Protocol
+from typing import Callable, Iterator, Protocol, Sequence
 
 from mlflow_provision.agent.protocol import AgentError
 
@@ -57,5 +57,5 @@ class Store(Protocol):
     def list(self, prefix: str = "") -> Iterator[Entry]:
         """Every object whose key begins with `prefix`, however many there are; no order is promised."""
 
-    def delete(self, keys: list[str]) -> None:
+    def delete(self, keys: Sequence[str]) -> None:
         """Remove objects, present or not."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from typing import Callable, Iterator
+from typing import Callable, Iterator, Sequence
 
 from mlflow_provision.agent.backup.stores.base import KIND, Entry, missing
 from mlflow_provision.agent.backup.stores.unfinished import UnfinishedFile, flush_folder, sweep, told
@@ -75,7 +75,7 @@ class FolderStore:
                         if stat.S_ISREG(info.st_mode):
                             yield Entry(key, info.st_size, info.st_mtime)
 
-    def delete(self, keys: list[str]) -> None:
+    def delete(self, keys: Sequence[str]) -> None:
         for key in keys:
             path = self._path(key)
             with told(path), contextlib.suppress(FileNotFoundError, NotADirectoryError):

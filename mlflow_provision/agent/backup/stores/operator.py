@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Iterator, Sequence
 
 from mlflow_provision.agent import operator_link
 from mlflow_provision.agent.backup.stores.base import MISSING, Entry, Missing
@@ -48,8 +48,8 @@ class OperatorStore:
             yield from (Entry(*entry) for entry in page)
             after = page[-1][0]
 
-    def delete(self, keys: list[str]) -> None:
-        self._ask("delete", keys=keys)
+    def delete(self, keys: Sequence[str]) -> None:
+        self._ask("delete", keys=[*keys])
 
     def _piece(self, key: str, offset: int) -> bytes:
         return base64.b64decode(self._ask("piece", key=key, offset=offset, size=PIECE)["data"])
@@ -74,12 +74,12 @@ class RemoteWriter:
     def write(self, data: bytes) -> None:
         self._rest += data
         while len(self._rest) >= PIECE:
-            self._send(self._rest[:PIECE])
+            self._send(bytes(self._rest[:PIECE]))
             del self._rest[:PIECE]
 
     def finish(self) -> None:
         if self._rest:
-            self._send(self._rest)
+            self._send(bytes(self._rest))
         self._ask("finish", writer=self._number)
 
     def discard(self) -> None:

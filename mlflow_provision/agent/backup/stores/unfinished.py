@@ -1,4 +1,4 @@
-"""Files that appear under their name when they are complete and on the disk, and the remains of those that never were."""
+"""Files that appear under their name when they are complete and on the disk, and what is left of others."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class UnfinishedFile:
         folder, name = os.path.split(path)
         self._beside = os.path.join(folder, f".{name}.{secrets.token_hex(4)}{_ENDING}")
         with told(path):
-            self._descriptor = _locked(self._beside)
+            self._descriptor = locked(self._beside)
 
     def write(self, data: bytes) -> None:
         with told(self._path):
@@ -76,7 +76,8 @@ def told(path: str) -> Iterator[None]:
         raise AgentError(f"the backups' folder: {in_words(named)}", way_out(named), KIND) from None
 
 
-def _locked(path: str) -> int:
+def locked(path: str) -> int:
+    """A new file, open and locked as long as we live."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with contextlib.suppress(OSError):  # some network file systems have no locks
@@ -86,22 +87,29 @@ def _locked(path: str) -> int:
         os.close(descriptor)
 
 
-def _swept(path: str) -> bool:
+def lock_free(path: str) -> int | None:
+    """The file, open and locked; None if its writer lives, or it is gone."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if isinstance(error, BlockingIOError) or time.time() - os.fstat(descriptor).st_mtime < _OLD:
+            os.close(descriptor)
+            return None
+    return descriptor
+
+
+def _swept(path: str) -> bool:
+    descriptor = lock_free(path)
+    if descriptor is None:
         return False
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:
-            if time.time() - os.fstat(descriptor).st_mtime < _OLD:
-                return False
         os.unlink(path)
-        return True
     except OSError:
         return False
     finally:
         os.close(descriptor)
+    return True
