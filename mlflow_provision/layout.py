@@ -70,6 +70,11 @@ class Layout:
         return self.etc / "aws" / "config"
 
     @property
+    def deployment_file(self) -> PurePosixPath:
+        """The operator's own, as it was applied: it is in every backup, for the day that machine is lost too."""
+        return self.etc / "deployment.toml"
+
+    @property
     def data(self) -> PurePosixPath:
         return self.base / "data"
 

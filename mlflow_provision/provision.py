@@ -79,7 +79,7 @@ def inspected(host: Host, deployment: Deployment, secrets: Secrets) -> Prepared:
     """What is there, to be looked at and not changed."""
     facts, _ = look(host, deployment)
     if not secrets.admin_password:
-        raise _password_unknown(deployment)
+        raise password_unknown(deployment)
     return Prepared(deployment, secrets, facts, [])
 
 
@@ -205,7 +205,10 @@ def control(host: Host, verb: str, deployment: Deployment) -> tuple[dict[str, An
     facts, _ = look(host, deployment)
     service = to_json(blueprint.service(deployment, facts))
     lock = str(Layout(deployment, PurePosixPath(facts["root"]["path"])).lock)
-    return answer(host, verb, {"service": service, "lock": lock, "what": f"{verb} {deployment.name}"}), facts
+    data = {"service": service, "lock": lock, "what": f"{verb} {deployment.name}"}
+    if verb == "status":
+        data["backup"] = blueprint.status_request(deployment, facts)
+    return answer(host, verb, data), facts
 
 
 def removal(host: Host, deployment: Deployment, delete_data: bool) -> tuple[list[Resource], Facts]:
@@ -233,11 +236,11 @@ def with_password(deployment: Deployment, secrets: Secrets, facts: Facts) -> Sec
     if secrets.admin_password:
         return secrets
     if facts["admin_exists"]:
-        raise _password_unknown(deployment)
+        raise password_unknown(deployment)
     return replace(secrets, admin_password=generate_password())
 
 
-def _password_unknown(deployment: Deployment) -> ProvisionError:
+def password_unknown(deployment: Deployment) -> ProvisionError:
     return ProvisionError(
         f"the password of {deployment.auth.admin_username} on {deployment.name} is not known on this machine",
         f"copy {deployment.name}.secrets.toml from where it was set up, or set {ENVIRONMENT['admin_password']}",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import re
 
-_ASSIGNMENT = re.compile(r"^(\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.-]*)\s*=\s*)(.*)$")
+# `key = value`, or a line of JSON.
+_ASSIGNMENT = re.compile(r"""^(\s*(?:export\s+)?"?([A-Za-z_][A-Za-z0-9_.-]*)(?:\s*=\s*|":\s+))(.*)$""")
 # Where a secret begins in a file that should hold none: people put them into env files and units all the same.
 _SUSPECT = re.compile(
     r"""(secret|passw|token|access_?key|api_?key)[\w.-]*["']?\s*[=:] | ://[^/@\s:]*:(?=[^/@\s]*@)""",

@@ -126,7 +126,7 @@ def _control(verb: str, data: dict[str, Any], operator: str) -> dict[str, Any]:
     if not isinstance(service, (BackgroundProcess, SystemdService)):
         raise AgentError(f"{service.title} is not a service")
     if verb == "status":
-        return service.status()
+        return {**service.status(), **_backups(data)}
     actions: dict[str, Callable[[Callable[[], bool]], dict[str, Any]]] = {
         "start": service.start,
         "stop": service.stop,
@@ -136,6 +136,14 @@ def _control(verb: str, data: dict[str, Any], operator: str) -> dict[str, Any]:
         return actions[verb](_stop.is_set)
     with held(data["lock"], operator, data["what"]):
         return actions[verb](_stop.is_set)
+
+
+def _backups(data: dict[str, Any]) -> dict[str, Any]:
+    if not data.get("backup"):
+        return {}
+    from mlflow_provision.agent.backup.status import status
+
+    return {"backup": status(**data["backup"])}
 
 
 def _listen() -> None:

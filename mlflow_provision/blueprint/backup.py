@@ -6,7 +6,8 @@ from dataclasses import asdict
 from pathlib import PurePosixPath
 from typing import Any
 
-from mlflow_provision.agent.resources import to_json
+from mlflow_provision.agent.resources import Resource, to_json
+from mlflow_provision.blueprint import schedule
 from mlflow_provision.blueprint.backup_settings import operator_folder, settings
 from mlflow_provision.blueprint.questions import verify_request
 from mlflow_provision.blueprint.resources import admin_user, release_path
@@ -15,7 +16,14 @@ from mlflow_provision.config import Deployment, Secrets
 from mlflow_provision.errors import ExitCode, ProvisionError
 from mlflow_provision.layout import Layout
 
-__all__ = ["operator_folder", "restore_request", "settings_request"]
+__all__ = [
+    "backup_resources",
+    "crontab_line",
+    "operator_folder",
+    "restore_request",
+    "settings_request",
+    "status_request",
+]
 
 
 def settings_request(deployment: Deployment, secrets: Secrets, facts: dict[str, Any]) -> dict[str, Any]:
@@ -27,7 +35,35 @@ def settings_request(deployment: Deployment, secrets: Secrets, facts: dict[str, 
             "(or a folder on the host, or operator:~/folder on this machine)",
             ExitCode.USAGE,
         )
-    return asdict(settings(Layout(deployment, PurePosixPath(facts["root"]["path"])), secrets))
+    layout = _layout(deployment, facts)
+    request = asdict(settings(layout, secrets))
+    hashes = (facts["applied"] or {}).get("hashes") or {}
+    if str(layout.deployment_file) not in hashes:  # set up by an older release of ours, which left none there
+        request["source"]["files"].pop(layout.deployment_file.name)
+    return request
+
+
+def backup_resources(deployment: Deployment, secrets: Secrets, facts: dict[str, Any]) -> list[Resource]:
+    """What the host needs for a backup right now: folders, and the tool that encrypts. Neither timer nor job."""
+    return schedule.ready(_layout(deployment, facts))
+
+
+def crontab_line(deployment: Deployment, facts: dict[str, Any]) -> str:
+    """In user scope, where no systemd helps: the line that makes backups by schedule; "" where there is none."""
+    return schedule.crontab_line(_layout(deployment, facts))
+
+
+def status_request(deployment: Deployment, facts: dict[str, Any]) -> dict[str, str]:
+    """What the verb `status` needs to tell how backups fare; {} where there are none."""
+    layout = _layout(deployment, facts)
+    if not deployment.backup.destination:
+        return {}
+    timer = layout.backup_timer if layout.system and deployment.backup.scheduled else ""
+    return {"user": layout.user, "state": str(layout.backup_state), "timer": timer}
+
+
+def _layout(deployment: Deployment, facts: dict[str, Any]) -> Layout:
+    return Layout(deployment, PurePosixPath(facts["root"]["path"]))
 
 
 def restore_request(
@@ -41,7 +77,7 @@ def restore_request(
     artifacts: bool = True,
 ) -> dict[str, Any]:
     """The data of the verb `restore`. `action`: "look", "restore" or "undo"; `backup`: an id, "" for the latest one."""
-    layout = Layout(deployment, PurePosixPath(facts["root"]["path"]))
+    layout = _layout(deployment, facts)
     return {
         "action": action,
         "settings": settings_request(deployment, secrets, facts),

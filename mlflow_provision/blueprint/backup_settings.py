@@ -35,11 +35,11 @@ def settings(layout: Layout, secrets: Secrets) -> Settings:
 def source(layout: Layout) -> Source:
     """What cannot be made again. Artifacts in a bucket are elsewhere already."""
     with_artifacts = layout.deployment.backup.artifacts and "://" not in layout.artifacts
-    files = {path.name: str(path) for path in (layout.secrets_env, layout.server_env, layout.auth_config, layout.state)}
+    files = (layout.secrets_env, layout.server_env, layout.auth_config, layout.state, layout.deployment_file)
     return Source(
         deployment=layout.deployment.name,
         databases={path.name: str(path) for path in (layout.database, layout.auth_database)},
-        files=files,
+        files={path.name: str(path) for path in files},
         artifacts=layout.artifacts if with_artifacts else "",
         venv=str(layout.venv),
     )

@@ -20,9 +20,9 @@ from mlflow_provision.agent.resources.store_access import StoreAccess
 from mlflow_provision.agent.resources.symlink import Symlink
 from mlflow_provision.agent.resources.user import User
 from mlflow_provision.agent.resources.uv import Uv
-from mlflow_provision.blueprint import environment, service
+from mlflow_provision.blueprint import environment, schedule, service
 from mlflow_provision.blueprint.render import render
-from mlflow_provision.config import Deployment, Secrets
+from mlflow_provision.config import Deployment, Secrets, as_toml
 from mlflow_provision.layout import Layout
 from mlflow_provision.requirements import SUPPORTED_PYTHON, constraints, release_name, requirements
 from mlflow_provision.uv_pin import UV_VERSION, UV_WHEELS
@@ -39,12 +39,15 @@ def blueprint(deployment: Deployment, secrets: Secrets, facts: dict[str, Any], o
     layout = Layout(deployment, PurePosixPath(facts["root"]["path"]))
     resources = [
         *_store(layout, secrets),
+        *schedule.access(layout, secrets),
         *_release(layout),
         *_folders(layout),
         *_aws_files(layout, secrets),
         *_configuration(layout, facts),
         *_databases(layout, secrets),
         service.server(layout),
+        *(schedule.ready(layout) if deployment.backup.destination else []),
+        *schedule.scheduled(layout, secrets),
     ]
     return [*resources, _record(layout, resources, operator)]
 
@@ -164,6 +167,7 @@ def _configuration(layout: Layout, facts: dict[str, Any]) -> list[Resource]:
     )
     readable = _readable(layout)
     found: list[Resource] = [
+        File("deployment.toml", str(layout.deployment_file), as_toml(deployment), *readable),
         GeneratedSecrets("secrets.env", str(layout.secrets_env), _SERVER_SECRETS, *readable),
         File("server.env", str(layout.server_env), env, *readable),
         File("basic_auth.ini", str(layout.auth_config), auth, *readable, ("admin_password",)),
@@ -215,7 +219,8 @@ def _record(layout: Layout, resources: list[Resource], operator: str) -> Resourc
         "listen": deployment.mlflow.listen,
         "port": deployment.mlflow.port,
         "artifacts": layout.artifacts,
-        "store_proof": "".join(resource.proof() for resource in resources if isinstance(resource, StoreAccess)),
+        "store_proof": "",
+        **{resource.proof_name: resource.proof() for resource in resources if isinstance(resource, StoreAccess)},
         "hashes": {file.path: hashlib.sha256(file.content.encode()).hexdigest() for file in files},
     }
     return Record("record", str(layout.state), facts, operator)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -77,7 +78,34 @@ def _rows(deployment: Deployment, status: Status, version: str | None) -> list[t
         rows.append(("at boot", "starts by itself" if status["enabled"] else "stays down"))
     if status["restarts"]:
         rows.append(("restarts", f"{status['restarts']} after a crash"))
+    if backup := status.get("backup"):
+        rows += backup_rows(backup, time.time())
     return rows
+
+
+def backup_rows(backup: dict[str, Any], now: float) -> list[tuple[str, str]]:
+    """How backups fare: the last one, what went wrong since, and when the next one comes. `now`: seconds since 1970."""
+    rows = [("backup", _last_backup(backup, now))]
+    if failed := backup.get("failed"):
+        rows.append(("", f"{failed['what']} failed {_ago(failed['at'], now)}: {failed['message']}"))
+        rows += [("", line) for line in failed["hint"].splitlines()]
+    if backup["next"] is not None:
+        rows.append(("", f"the next one in {_age(max(0.0, backup['next'] - now))}"))
+    elif backup["scheduled"]:
+        rows.append(("", "its timer does not run: mlflow-provision setup puts that right"))
+    return rows
+
+
+def _last_backup(backup: dict[str, Any], now: float) -> str:
+    made, verified = backup.get("made"), backup.get("verified")
+    if not made:
+        return "none yet"
+    told = f"{_ago(made['at'], now)}, {size(made['stored_size'])}"
+    return f"{told}, verified {_ago(verified['at'], now)}" if verified else f"{told}, never verified"
+
+
+def _ago(moment: float, now: float) -> str:
+    return f"{_age(now - moment)} ago" if now >= moment else "in the future, by the host's clock"
 
 
 def _age(seconds: float) -> str:

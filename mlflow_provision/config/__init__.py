@@ -22,7 +22,7 @@ from mlflow_provision.config.places import (
 )
 from mlflow_provision.config.rules.auth import generate_password, password_problem
 from mlflow_provision.config.secrets_file import ENVIRONMENT, load_secrets, missing_secrets, save_secrets
-from mlflow_provision.config.toml_file import load, save
+from mlflow_provision.config.toml_file import as_toml, load, save
 from mlflow_provision.config.validate import check, validate
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "Deployment",
     "MLflow",
     "Secrets",
+    "as_toml",
     "changed",
     "check",
     "config_dir",

@@ -37,7 +37,7 @@ def save(deployment: Deployment, path: Path) -> None:
     """Write what differs from the defaults and what people want to see; comments and order of an old file stay."""
     check(deployment, str(path))
     old = read_text(path) if path.exists() else ""
-    text = edited(old, deployment, path) if old.strip() else fresh(deployment)
+    text = edited(old, deployment, path) if old.strip() else as_toml(deployment)
     if read_shape(parse_toml(text, path), path.stem) != (deployment, []):
         raise ProvisionError(
             f"{path} cannot be changed without spoiling it, or it is not the file of {deployment.name}",
@@ -48,8 +48,8 @@ def save(deployment: Deployment, path: Path) -> None:
         write_whole(path, text, stat.S_IMODE(path.stat().st_mode) if path.exists() else MODE)
 
 
-def fresh(deployment: Deployment) -> str:
-    """A new file, with comments."""
+def as_toml(deployment: Deployment) -> str:
+    """The text of a new file, with comments."""
     import tomlkit
 
     document = tomlkit.document()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlflow_provision.config import Artifacts, Auth, Deployment, MLflow, Secrets
+from mlflow_provision.config import Artifacts, Auth, Backup, Deployment, MLflow, Secrets
 
 VERSION = "3.17.2"
 SECRETS = Secrets(
@@ -12,8 +12,24 @@ SECRETS = Secrets(
     aws_access_key_id="AKIACANARYACCESSKEY",
     aws_secret_access_key="CANARY/secret+access/key",
     aws_session_token="CANARY/session/token==",
+    backup_passphrase="CANARY backup passphrase",
+    backup_identity="AGE-SECRET-KEY-1CANARYIDENTITY",
+    backup_access_key_id="AKIACANARYBACKUPKEY",
+    backup_secret_access_key="CANARY/backup/key",
+    backup_ping_url="https://ping.example.org/CANARY-ping",
 )
-OTHER_SECRETS = Secrets("CANARY-other-password", "AKIACANARYOTHERKEY", "CANARY/other/key", "")
+OTHER_SECRETS = Secrets(
+    "CANARY-other-password",
+    "AKIACANARYOTHERKEY",
+    "CANARY/other/key",
+    "",
+    "CANARY other passphrase",
+    "AGE-SECRET-KEY-1CANARYOTHER",
+    "AKIACANARYOTHERBACKUP",
+    "CANARY/other/backup",
+    "https://ping.example.org/CANARY-other",
+)
+RECIPIENT = "age1vmzusqhl7609en8azvc02tdq60lzcp883fy267lylrzpcy03zsdshan3p8"
 
 
 def server(**settings: Any) -> Deployment:
@@ -48,6 +64,20 @@ OPEN = server(
     mlflow={"listen": "0.0.0.0", "port": 8080, "allowed_hosts": ("mlflow.example.com", "localhost"), "workers": 2}
 )
 OLDER = server(mlflow={"version": "3.12.0", "job_execution": True}, auth={"admin_username": "ada@example.org"})
+BACKED_UP = server(
+    artifacts={"destination": "s3://basketworld/mlflow", "region": "us-west-1", "credentials": "instance-role"},
+    backup=Backup(
+        "s3://elsewhere/backups",
+        "hourly",
+        credentials="keys",
+        region="eu-central-1",
+        append_only=True,
+        encryption="recipient",
+        recipient=RECIPIENT,
+    ),
+)
+BACKUP_FOLDER = server(backup=Backup("/srv/backups", "weekly", keep_monthly=6, encryption="passphrase"))
+BACKUP_LOCAL = server(host="local", scope="user", backup=Backup("/srv/backups"))
 CASES = {
     "local": LOCAL,
     "s3-keys": S3_KEYS,
@@ -57,6 +87,9 @@ CASES = {
     "folder-elsewhere": ELSEWHERE,
     "open-to-others": OPEN,
     "mlflow-3.12": OLDER,
+    "backup-append-only": BACKED_UP,
+    "backup-folder": BACKUP_FOLDER,
+    "backup-local": BACKUP_LOCAL,
 }
 
 

@@ -138,7 +138,7 @@ class SharedAbsent:
         if used:
             releases = root / "releases"
             return [release for release in releases.iterdir() if release.name not in used] if releases.is_dir() else []
-        shared = [root / name for name in ("bin", "python", "releases", ".lock")]
+        shared = [root / name for name in ("bin", "python", "releases", "tools", ".lock")]
         last = [] if [entry for entry in root.iterdir() if entry.is_dir() and entry not in shared] else [root / MARKER]
         # A cache that somebody mounted there is theirs.
         if self.cache and not os.path.ismount(self.cache):

@@ -1,0 +1,93 @@
+"""A backup without an operator, started by a timer: made, verified now and then, and the old ones pruned.
+
+What happened stands in the journal, in the exit code, in what `status` reads, and at the ping URL.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, Callable
+
+from mlflow_provision.agent.backup.ping import ping
+from mlflow_provision.agent.protocol import CHANGED, FAILED, AgentError, Event, Result, in_words, way_out
+
+OPERATOR = "the schedule"
+REASON = "by schedule"
+DONE, WRONG = 0, 1
+_DAY = 86400.0
+_EVERY = {"daily": _DAY, "weekly": 7 * _DAY, "monthly": 30 * _DAY}
+_EARLY = 2 * 3600.0  # seconds; timers are not exact, and what is due in an hour is due now
+
+Serve = Callable[[dict[str, Any], str, Callable[[Event], None], Callable[[], bool]], dict[str, Any]]
+
+
+def main() -> int:
+    """Do the job in the file that the command line names; 0 when all of it went well, or somebody else is at it."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda signum, frame: stop.set())
+    try:
+        job = json.loads(Path(sys.argv[1]).read_text())
+    except (OSError, ValueError, IndexError) as error:
+        return _say(f"failed: the job cannot be read: {error}", WRONG)
+    from mlflow_provision.agent.backup import serve
+
+    return carried_out(job, serve, stop.is_set)
+
+
+def carried_out(job: dict[str, Any], serve: Serve, stopping: Callable[[], bool]) -> int:
+    """Back up, verify when it is time, prune: without a new backup nothing else, else all of it, whatever fails."""
+    url = job["settings"].get("ping_url", "")
+    wrong = 0
+    for action, request in _actions(job):
+        try:
+            serve({"action": action, "settings": job["settings"], **request}, OPERATOR, _tell, stopping)
+        except (AgentError, OSError) as error:
+            failed = error if isinstance(error, AgentError) else AgentError(in_words(error), way_out(error))
+            if failed.kind == "locked":
+                return _say(f"skipped: {failed.message}", DONE)  # no ping: whoever waits for one shall hear of it
+            wrong += 1
+            _say(f"{action} failed: {failed.message}", WRONG)
+            if failed.hint:
+                _say(f"  {failed.hint}", WRONG)
+            if action == "make" or stopping():
+                break
+    if problem := ping(url, failed=bool(wrong)):
+        _say(f"the ping failed: {problem}", DONE)
+    return WRONG if wrong else DONE
+
+
+def _actions(job: dict[str, Any]) -> Any:
+    """What to do, one after the other; whether to verify is decided when it is its turn."""
+    yield "make", {"reason": REASON, "artifacts": job["artifacts"], "verify": False, "identity": ""}
+    if due(job["settings"]["state"], job["verify"], time.time()):
+        yield "verify", {"id": "", "identity": ""}
+    if job["prune"]:
+        yield "prune", {"dry_run": False}
+
+
+def due(state: str, every: str, now: float) -> bool:
+    """Is it time to read a backup back? A mark from the future is none: clocks jump."""
+    from mlflow_provision.agent.backup.state import last
+
+    if every not in _EVERY:
+        return False
+    age = now - float((last(state).get("verified") or {}).get("at", 0.0))
+    return not -_EARLY <= age < _EVERY[every] - _EARLY
+
+
+def _tell(event: Event) -> None:
+    """The journal gets a line for each step that did something."""
+    if isinstance(event, Result) and event.verdict in (CHANGED, FAILED):
+        text = f"{event.title}: {event.summary}" if event.summary else event.title
+        _say(f"{text} ({event.seconds:.1f} s)", DONE)
+
+
+def _say(text: str, code: int) -> int:
+    print(text, file=sys.stdout if code == DONE else sys.stderr, flush=True)
+    return code

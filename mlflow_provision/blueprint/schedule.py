@@ -1,0 +1,158 @@
+"""What of backups is on the host: folders, the tool that encrypts, and what makes them without an operator."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import PurePosixPath
+
+from mlflow_provision.agent.resources import Resource
+from mlflow_provision.agent.resources.absent import PathAbsent
+from mlflow_provision.agent.resources.directory import Directory
+from mlflow_provision.agent.resources.file import File
+from mlflow_provision.agent.resources.installed_agent import InstalledAgent
+from mlflow_provision.agent.resources.release import Release
+from mlflow_provision.agent.resources.store_access import StoreAccess
+from mlflow_provision.agent.resources.timer import Timer, TimerAbsent
+from mlflow_provision.blueprint.backup_settings import AGE_REQUIREMENTS, age_venv, place, settings
+from mlflow_provision.blueprint.render import render
+from mlflow_provision.config import Secrets
+from mlflow_provision.layout import Layout
+from mlflow_provision.requirements import SUPPORTED_PYTHON
+
+SECRET_KEYS = ("access_key_id", "secret_access_key", "session_token", "ping_url")
+
+# schedule → when in systemd's words, spread over how long, and when in those of cron. By night: a busy server stalls
+# for a moment while its database is copied.
+_TIMES = {
+    "hourly": ("hourly", "5min", "7 * * * *"),
+    "daily": ("*-*-* 02:30:00", "1h", "45 2 * * *"),
+    "weekly": ("Sun *-*-* 02:30:00", "1h", "45 2 * * 0"),
+}
+
+
+def access(layout: Layout, secrets: Secrets) -> list[Resource]:
+    """Proof that backups can be put where they belong; an empty list for a folder."""
+    deployment = layout.deployment
+    if not deployment.backup.on_s3:
+        return []
+    there = place(deployment, secrets)
+    return [
+        StoreAccess(
+            id="backup-store",
+            destination=there.destination,
+            region=there.region,
+            endpoint_url=there.endpoint_url,
+            access_key_id=there.access_key_id,
+            secret_access_key=there.secret_access_key,
+            session_token=there.session_token,
+            state=str(layout.state),
+            section="backup",
+            append_only=deployment.backup.append_only,
+        )
+    ]
+
+
+def ready(layout: Layout) -> list[Resource]:
+    """What every backup needs, whoever asks for it."""
+    mode, owner = (0o750, "root") if layout.system else (0o700, "")
+    found: list[Resource] = [
+        Directory("backup", str(layout.backup), mode, owner, layout.user),
+        Directory("backup-state", str(layout.backup_state), 0o700, layout.user, layout.user),
+    ]
+    if layout.backup_folder:
+        # The folder around it is the person's: other deployments, and other things, may be in it.
+        found.append(Directory("backup-folder", layout.backup_folder, 0o700, layout.user, layout.user))
+    if layout.deployment.backup.encryption:
+        found.append(
+            Release(
+                id="age",
+                path=str(age_venv(layout)),
+                uv=str(layout.uv),
+                requirements=AGE_REQUIREMENTS,
+                constraints=(),
+                python=SUPPORTED_PYTHON,
+                pythons=str(layout.pythons),
+                cache=str(layout.cache or ""),
+                index_url=layout.deployment.mlflow.index_url,
+            )
+        )
+    return found
+
+
+def scheduled(layout: Layout, secrets: Secrets) -> list[Resource]:
+    """What makes backups by itself, or makes sure that nothing does. None of it restarts the server."""
+    if not layout.deployment.backup.scheduled:
+        return unscheduled(layout)
+    root = ("root", "root") if layout.system else ("", "")
+    readable = (0o640, "root", layout.user) if layout.system else (0o600, "", "")
+    found: list[Resource] = [
+        InstalledAgent("agent", str(layout.agent), *root),
+        File("backup-job", str(layout.backup_job), job(layout, secrets), *readable, SECRET_KEYS),
+    ]
+    if layout.system:
+        found += [
+            File("backup-unit", str(layout.backup_unit_file), unit(layout), 0o644, *root),
+            File("backup-timer-unit", str(layout.backup_timer_file), timer_unit(layout), 0o644, *root),
+            Timer("backup-timer", layout.backup_timer, ("backup-unit", "backup-timer-unit")),
+        ]
+    return found
+
+
+def unscheduled(layout: Layout) -> list[Resource]:
+    """No timer, and no keys left for it."""
+    absent: list[Resource] = (
+        [TimerAbsent("backup-timer", layout.backup_timer, layout.backup_unit)] if layout.system else []
+    )
+    return [
+        *absent,
+        PathAbsent("backup-job", str(layout.backup_job)),
+        PathAbsent("agent", str(layout.agent)),
+    ]
+
+
+def job(layout: Layout, secrets: Secrets) -> str:
+    """What a scheduled backup does. A line for each setting, so that a diff can hide the values of some."""
+    backup = layout.deployment.backup
+    content = {
+        "settings": asdict(settings(layout, secrets)),
+        "artifacts": backup.artifacts,
+        "verify": backup.verify,
+        "prune": not backup.append_only,
+    }
+    return json.dumps(content, indent=1, sort_keys=True) + "\n"
+
+
+def unit(layout: Layout) -> str:
+    writable = [str(layout.data), str(layout.backup_state)]
+    if layout.backup_folder:
+        writable.append(layout.backup_folder)
+    return render(
+        "mlflow-backup.service",
+        name=layout.deployment.name,
+        user=layout.user,
+        python=python(layout),
+        agent=layout.agent,
+        job=layout.backup_job,
+        writable=writable,
+    )
+
+
+def timer_unit(layout: Layout) -> str:
+    schedule = layout.deployment.backup.schedule
+    calendar, jitter, _ = _TIMES[schedule]
+    return render(
+        "mlflow-backup.timer", name=layout.deployment.name, schedule=schedule, calendar=calendar, jitter=jitter
+    )
+
+
+def crontab_line(layout: Layout) -> str:
+    """What a person without systemd may add with `crontab -e`; "" where nothing is scheduled."""
+    if not layout.deployment.backup.scheduled:
+        return ""
+    return f"{_TIMES[layout.deployment.backup.schedule][2]} {python(layout)} -BEsSu {layout.agent} {layout.backup_job}"
+
+
+def python(layout: Layout) -> PurePosixPath:
+    """The server's own: whatever Python the agent was sent to, this one stays, and the unit can reach it."""
+    return layout.venv / "bin" / "python"
