@@ -156,6 +156,19 @@ def test_the_start_script_empties_the_temporary_folder_and_keeps_it(tree: dict[s
     assert list((base / "data" / "tmp").iterdir()) == []
 
 
+def test_while_a_restore_is_half_way_nothing_is_started_and_the_log_says_why(tree: dict[str, Any]) -> None:
+    base: Path = tree["data"].parent
+    script = base / "start.sh"
+    script.write_text(render("start_mlflow_server.sh", **tree).replace("sleep 2", ""))
+    (base / "backup").mkdir()
+    (base / "backup" / "restoring").touch()
+    refused = subprocess.run(["sh", str(script)], capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "mlflow-provision restore server" in refused.stderr
+    assert not (base / "called").exists()
+    assert (base / "data" / "tmp" / "deep" / "left-over").exists()
+
+
 def test_without_its_settings_nothing_is_started_and_nothing_is_deleted(tree: dict[str, Any]) -> None:
     tree["server_env"].unlink()
     with pytest.raises(subprocess.CalledProcessError):
