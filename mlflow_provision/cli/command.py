@@ -30,7 +30,7 @@ def reports(function: Callable[..., ExitCode | None]) -> Callable[..., None]:
         from mlflow_provision.console import Console
 
         context = click.get_current_context()
-        console = Console.of_command(context.info_name or "", as_json, quiet, plain)
+        console = Console.of_command(_words(context), as_json, quiet, plain)
         code = _outcome(lambda: function(console, *args, **options), console, debug)
         console.finish(code)
         context.exit(int(code))
@@ -48,11 +48,16 @@ def transparent(function: Callable[..., int]) -> Callable[..., None]:
 
         codes: list[int] = []
         context = click.get_current_context()
-        console = Console.of_command(context.info_name or "", quiet=True)
+        console = Console.of_command(_words(context), quiet=True)
         failed = _outcome(lambda: codes.append(function(*args, **options)), console, debug)
         context.exit(codes[0] if codes else int(failed))
 
     return command
+
+
+def _words(context: click.Context) -> str:
+    """What the command is called: `setup`, `backup list`."""
+    return context.command_path.partition(" ")[2]
 
 
 def again() -> str:

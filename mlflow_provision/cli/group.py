@@ -1,7 +1,8 @@
-"""The group of all commands, from a static table: a command's module is imported only when it runs."""
+"""Groups of commands, from static tables: a command's module is imported only when it runs."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
@@ -17,6 +18,8 @@ COMMANDS = {
     "start": ("service", "Start a server and wait until it is healthy."),
     "stop": ("service", "Stop a server and wait until it is gone."),
     "restart": ("service", "Restart a server and wait until it is healthy."),
+    "backup": ("backup", "Back a server up now; list, verify, prune, schedule backups."),
+    "restore": ("restore", "Put a backup back: on its host, or on a new one."),
     "list": ("list", "List the deployments known on this machine."),
     "tunnel": ("tunnel", "Reach a server from this machine, over SSH."),
     "run": ("run", "Run a program that uses a server: address, login, tunnel."),
@@ -33,34 +36,54 @@ TYPED = "mlflow_provision.typed"  # key of a context's meta: the arguments as th
 class LazyGroup(click.Group):
     """Lists and completes commands without importing them."""
 
+    def __init__(
+        self,
+        *args: Any,
+        table: Mapping[str, tuple[str, str]] = COMMANDS,
+        package: str = "mlflow_provision.cli",
+        **options: Any,
+    ) -> None:
+        super().__init__(*args, **options)
+        self.table = table
+        self.package = package
+
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return list(self.table)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
+        if cmd_name not in self.table:
             return None
-        module = import_module("mlflow_provision.cli." + COMMANDS[cmd_name][0])
+        module = import_module(f"{self.package}.{self.table[cmd_name][0]}")
         command: click.Command = getattr(module, cmd_name.replace("-", "_") + "_command")
         return command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta[TYPED] = list(args)
+        ctx.meta.setdefault(TYPED, list(args))  # shared with the groups inside: the outermost has them all
         return super().parse_args(ctx, args)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
-        if name not in COMMANDS and not name.startswith("-"):
-            ctx.fail(f"No such command {name!r}.{_nearest(name)}")
+        if name not in self.table and not name.startswith("-"):
+            ctx.fail(f"No such command {name!r}.{self.nearest(name)}")
         return super().resolve_command(ctx, args)
+
+    def nearest(self, name: str) -> str:
+        """A question for somebody who may have meant one of ours; else nothing."""
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, self.table, n=1)
+        return f" Did you mean {near[0]!r}?" if near else ""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+            formatter.write_dl([(name, text) for name, (_, text) in self.table.items()])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        found = [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)]
+        found = [
+            CompletionItem(name, help=text) for name, (_, text) in self.table.items() if name.startswith(incomplete)
+        ]
         return found + click.Command.shell_complete(self, ctx, incomplete)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -70,10 +93,3 @@ class LazyGroup(click.Group):
         except (KeyboardInterrupt, click.Abort):
             click.echo("Interrupted.", err=True)
             ctx.exit(130)
-
-
-def _nearest(name: str) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, COMMANDS, n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""

@@ -86,7 +86,7 @@ def setup_command(
         want = wanted(target, name, config, keys)
         if dry_run:
             return show_plan(console, want, exit_code, accept_new_host_key, artifacts_moved)
-        return _set_up(console, want, yes, accept_new_host_key, artifacts_moved, create_bucket)
+        return set_up(console, want, yes, accept_new_host_key, artifacts_moved, create_bucket)
 
     if not adopt:
         return plainly()
@@ -125,9 +125,15 @@ def _to_apply(name: str) -> str:
     return f"mlflow-provision setup {name}" if typed()[0] == "plan" else in_earnest()
 
 
-def _set_up(
-    console: Console, want: Wanted, yes: bool, accept_new_host_key: bool, artifacts_moved: bool, create_bucket: bool
+def set_up(
+    console: Console,
+    want: Wanted,
+    yes: bool,
+    accept_new_host_key: bool,
+    artifacts_moved: bool = False,
+    create_bucket: bool = False,
 ) -> ExitCode | None:
+    """Look, plan, ask, apply, verify."""
     from mlflow_provision.cli.bucket import make_bucket, planned_bucket
     from mlflow_provision.provision import AdoptionUnfinished
 

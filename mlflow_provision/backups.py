@@ -1,0 +1,183 @@
+"""Backups of a deployment, without printing: made, listed, proved, copied and deleted by requests to its host."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from mlflow_provision import blueprint
+from mlflow_provision.agent.protocol import Done, Event
+from mlflow_provision.blueprint.backup import operator_folder, settings_request
+from mlflow_provision.config import Deployment, Secrets
+from mlflow_provision.config.deployment import OPERATOR
+from mlflow_provision.errors import ExitCode, ProvisionError
+from mlflow_provision.host import Host
+from mlflow_provision.host.program import operator
+from mlflow_provision.provision import Facts, apply_resources, look, password_unknown, with_keys
+
+READY = ("backup", "backup-state", "backup-folder", "uv", "backup-age")  # resources that a backup by hand needs
+BY_HAND = "by hand"
+LATEST = "latest"
+ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
+Backup = dict[str, Any]  # as the host lists them; docs/commands.md explains every field
+Reply = Callable[[str, dict[str, Any]], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A deployment whose host was asked, and the settings of its backups as every request carries them."""
+
+    host: Host
+    deployment: Deployment
+    secrets: Secrets = field(repr=False)
+    facts: Facts
+    settings: dict[str, Any] = field(repr=False)
+
+    @property
+    def place(self) -> str:
+        return self.deployment.backup.destination
+
+    def require_password(self) -> None:
+        """Whoever restores must be able to log in afterwards."""
+        if not self.secrets.admin_password:
+            raise password_unknown(self.deployment)
+
+    def request(self, action: str, reply: Reply | None = None, **data: Any) -> Iterator[Event]:
+        """The events of one request about backups."""
+        data = {"action": action, "settings": self.settings, **data}
+        return self.host.request("backup", data, reply or replies(self.deployment))
+
+
+def reach(host: Host, deployment: Deployment, secrets: Secrets) -> Reached:
+    """Ask the host of a deployment that is set up."""
+    deployment, secrets = with_keys(deployment, secrets)
+    facts, _ = look(host, deployment)
+    if facts["applied"] is None:
+        raise ProvisionError(
+            f"{deployment.name} is not set up on {deployment.host}: there is nothing to back up",
+            f"set it up: mlflow-provision setup {deployment.name}\n"
+            f"or put a backup there: mlflow-provision restore {deployment.name}",
+        )
+    return reached_with(host, deployment, secrets, facts)
+
+
+def reached_with(host: Host, deployment: Deployment, secrets: Secrets, facts: Facts) -> Reached:
+    """The same where all is known."""
+    return Reached(host, deployment, secrets, facts, settings_request(deployment, secrets, facts))
+
+
+def replies(deployment: Deployment) -> Reply | None:
+    """What answers the host's questions about a folder on this machine; None where backups go elsewhere."""
+    place = deployment.backup.destination
+    return folder_replies(operator_folder(place), deployment.name) if place.startswith(OPERATOR) else None
+
+
+def folder_replies(folder: Path, name: str) -> Reply:
+    from mlflow_provision.operator_folder import OperatorFolder
+
+    return OperatorFolder(folder, name)
+
+
+def ready(reached: Reached) -> Iterator[Event]:
+    """Make the host ready to back up: its folders, and the tool that encrypts. Neither timer nor job is touched."""
+    deployment, facts = reached.deployment, reached.facts
+    wanted = blueprint.blueprint(deployment, reached.secrets, facts, operator())
+    resources = [resource for resource in wanted if resource.id in READY]
+    return apply_resources(reached.host, resources, deployment, facts, f"backup {deployment.name}")
+
+
+def reading(reached: Reached, backup: Backup) -> Reached:
+    """The same for somebody who reads this backup: what decrypts it is needed, whatever new ones are like."""
+    recipient = backup["encryption"].get("recipient", "")
+    if not recipient or reached.deployment.backup.encryption:
+        return reached
+    of_it = replace(reached.deployment.backup, encryption="recipient", recipient=recipient)
+    return replace(reached, deployment=replace(reached.deployment, backup=of_it))
+
+
+def make(reached: Reached, artifacts: bool, verify: bool, identity: str) -> Iterator[Event]:
+    """A backup, now; its answer is `{"backup": …}`."""
+    return reached.request("make", reason=BY_HAND, artifacts=artifacts, verify=verify, identity=identity)
+
+
+def listed(reached: Reached) -> list[Backup]:
+    """All backups, newest first."""
+    for event in reached.request("list"):
+        if isinstance(event, Done):
+            found: list[Backup] = event.data["backups"]
+            return found
+    return []
+
+
+def verify(reached: Reached, id: str, identity: str) -> Iterator[Event]:
+    """Prove that a backup can be restored; its answer is `{"id", "level", "checks"}`."""
+    return reached.request("verify", id=id, identity=identity)
+
+
+def prune(reached: Reached, dry_run: bool) -> Iterator[Event]:
+    """Delete what is not to be kept; its answer is `{"decisions", "removed", "freed"}`."""
+    return reached.request("prune", dry_run=dry_run)
+
+
+def download(reached: Reached, id: str, folder: Path) -> Iterator[Event]:
+    """Copy all objects of a backup into a folder on this machine, which is a place for `restore` afterwards."""
+    to = {"destination": f"{OPERATOR}{folder}"}
+    return reached.request("download", folder_replies(folder, reached.deployment.name), id=id, to=to)
+
+
+def found(backups: Sequence[Backup], word: str, name: str) -> Backup:
+    """The backup that an ID, the beginning of one, or `latest` means."""
+    usable = [backup for backup in backups if not backup["problem"]]
+    if word == LATEST:
+        if usable:
+            return usable[0]
+        problem = f": {backups[0]['id']}: {backups[0]['problem']}" if backups else ""
+        raise ProvisionError(
+            f"there is no backup of {name} that can be used{problem}", f"make one: mlflow-provision backup {name}"
+        )
+    meant = [backup for backup in backups if backup["id"].startswith(word)]
+    if len(meant) == 1:
+        return meant[0]
+    hint = f"see what there is: mlflow-provision backup list {name}"
+    if not meant:
+        raise ProvisionError(f"there is no backup {word} of {name}", hint, ExitCode.USAGE)
+    raise ProvisionError(f"{word} could be each of {len(meant)} backups of {name}", hint, ExitCode.USAGE)
+
+
+def usable(backup: Backup) -> Backup:
+    """The same, unless its manifest cannot be read."""
+    if backup["problem"]:
+        raise ProvisionError(f"the backup {backup['id']} cannot be used: {backup['problem']}", "use another one")
+    return backup
+
+
+def known_identity(encryption: dict[str, Any], secrets: Secrets) -> str:
+    """What opens a backup, if our secrets have it; "" if not, or if it is not encrypted."""
+    from mlflow_provision.backup_keys import recipient_of
+
+    candidates = [secrets.backup_identity] if secrets.backup_identity else []
+    if encryption.get("kdf") and secrets.backup_passphrase:
+        candidates.append(identity_from(secrets.backup_passphrase, encryption))
+    return next((one for one in candidates if encryption and recipient_of(one) == encryption["recipient"]), "")
+
+
+def identity_from(typed: str, encryption: dict[str, Any]) -> str:
+    """The identity that a passphrase, or an identity itself, stands for. Raises ProvisionError if it is neither."""
+    from mlflow_provision.backup_keys import from_passphrase
+
+    if encryption.get("kdf") and not typed.upper().startswith("AGE-SECRET-KEY-"):
+        return from_passphrase(typed, encryption["kdf"])
+    return typed
+
+
+def opens(identity: str, encryption: dict[str, Any]) -> bool:
+    """Is it the one to which the backup was encrypted?"""
+    from mlflow_provision.backup_keys import recipient_of
+
+    try:
+        return recipient_of(identity) == str(encryption["recipient"])
+    except (ProvisionError, ValueError):
+        return False

@@ -1,0 +1,257 @@
+"""`restore`: a backup in the place of what is there, or on a new host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mlflow_provision.agent.protocol import CHANGED
+from mlflow_provision.cli.backup.key import identity, with_passphrase
+from mlflow_provision.cli.backup.place import need_place, place_flags
+from mlflow_provision.cli.backup.reached import secrets_of, wanted
+from mlflow_provision.cli.backup.shown import HEADER, row
+from mlflow_provision.cli.backup.words import LATEST, id_and_name, parted
+from mlflow_provision.cli.command import again, reports
+from mlflow_provision.cli.connection import accept_flag, connected, where
+from mlflow_provision.cli.interrupt import stoppable
+from mlflow_provision.cli.planned import asked
+from mlflow_provision.cli.restore_shown import say_ending, say_old_host, say_setup, say_summary
+from mlflow_provision.console import EVERYTHING
+from mlflow_provision.errors import ExitCode, ProvisionError
+
+if TYPE_CHECKING:
+    from mlflow_provision.backups import Reached
+    from mlflow_provision.config import Deployment
+    from mlflow_provision.console import Console
+    from mlflow_provision.host import Host
+    from mlflow_provision.provision import Prepared
+    from mlflow_provision.restoring import Wish
+
+
+@dataclass(frozen=True)
+class Order:
+    """What was typed."""
+
+    id: str  # "": a person chooses
+    target: str  # "": where it is now
+    safety: bool
+    artifacts: bool
+    yes: bool
+
+
+@click.command("restore")
+@id_and_name
+@click.option("--latest", is_flag=True, help="The newest backup.")
+@click.option("--to", "target", metavar="HOST", help="Onto another host, which is set up first.")
+@place_flags("--from")
+@click.option("--no-safety-backup", is_flag=True, help="Do not back up first what is there now.")
+@click.option("--no-artifacts", is_flag=True, help="Leave the artifacts as they are.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask for the name.")
+@accept_flag
+@reports
+def restore_command(
+    console: Console,
+    words: tuple[str, ...],
+    latest: bool,
+    target: str | None,
+    no_safety_backup: bool,
+    no_artifacts: bool,
+    yes: bool,
+    accept_new_host_key: bool,
+    **flags: Any,
+) -> ExitCode | None:
+    """Put a backup in the place of what a server has now: its databases, users, secrets, and missing artifacts.
+
+    It shows what would be replaced and what is newer than the backup, and asks for the name. What is there now is
+    backed up first. Then the backup is fetched and checked beside the running server, the server stops, changes its
+    databases, starts, and is verified. If anything fails, it runs again with what it had.
+
+    With --to the deployment moves: the HOST is set up, the backup is restored there, and the deployment file names it.
+
+    \b
+    mlflow-provision restore                          asks which one
+    mlflow-provision restore --latest prod
+    mlflow-provision restore --latest prod --to ubuntu@newhost
+    """
+    wish, name = parted(words)
+    if wish and latest:
+        raise ProvisionError(f"{wish} or --latest?", "give one of them", ExitCode.USAGE)
+    deployment, path = wanted(console, name, flags)
+    need_place(deployment)
+    order = Order(LATEST if latest else wish, target or "", not no_safety_backup, not no_artifacts, yes)
+    _refuse_early(console, order)
+    return _restore(console, deployment, path, order, accept_new_host_key)
+
+
+def _restore(
+    console: Console, deployment: Deployment, path: Path, order: Order, accept_new_host_key: bool
+) -> ExitCode | None:
+    from mlflow_provision import restoring
+
+    secrets = with_passphrase(console, deployment, secrets_of(path))
+    there = restoring.elsewhere(deployment, order.target) if order.target else deployment
+    with connected(console, there, accept_new_host_key) as host:
+        with console.busy("Looking at " + where(there)):
+            site = restoring.site(host, there, secrets)
+        console.home = site.facts["home"] if there.scope == "user" else ""
+        wish = _wish(console, site, order)
+        if restoring.blank(site):
+            ready = _set_up(console, host, site, wish, path, order)
+        else:
+            ready = _agreed(console, site, wish, order, deployment.host)
+        if ready is None:
+            console.say("Nothing was changed.")
+            return ExitCode.FAILED
+        with stoppable(console, host):
+            console.steps(restoring.restore(ready, wish), shown=EVERYTHING)
+        answer = console.document.details["restore"] = console.answer
+        _note_host(console, path, ready.deployment)
+        if restoring.blank(site):
+            _scheduled_again(console, host, path)
+    say_ending(console, ready.deployment, wish, answer)
+    if order.target and order.target != deployment.host:
+        say_old_host(console, deployment)
+    return None
+
+
+def _wish(console: Console, site: Reached, order: Order) -> Wish:
+    """Which backup, and what opens it."""
+    from mlflow_provision import backups, restoring
+
+    looking = restoring.before_setup(site) if restoring.blank(site) else site
+    with console.busy(f"Reading {site.place}"):
+        there_are = backups.listed(looking)
+    id = order.id or _chosen(console, there_are, site.deployment)
+    backup = backups.usable(backups.found(there_are, id, site.deployment.name))
+    return restoring.Wish(backup, identity(console, backup, site.secrets), order.safety, order.artifacts)
+
+
+def _chosen(console: Console, there_are: list[dict[str, Any]], deployment: Deployment) -> str:
+    """What a person says who sees them all."""
+    usable = [backup for backup in there_are if not backup["problem"]]
+    if len(usable) < 2:
+        return LATEST
+    console.say(f"Backups of {deployment.name} in {deployment.backup.destination}:", "strong")
+    console.table(HEADER, [row(backup) for backup in there_are])
+    question = "Which one? The beginning of its ID, or Enter for the newest"
+
+    def checked(text: str) -> str:
+        from mlflow_provision.backups import found
+        from mlflow_provision.backups import usable as not_damaged
+
+        try:
+            return str(not_damaged(found(there_are, text.strip(), deployment.name))["id"])
+        except ProvisionError as error:
+            raise click.UsageError(error.message) from None
+
+    return asked(
+        console,
+        lambda: click.prompt(question, default=LATEST, show_default=False, err=True, value_proc=checked),
+    )
+
+
+def _agreed(console: Console, site: Reached, wish: Wish, order: Order, known_host: str) -> Reached | None:
+    """The host that is ready for it, if a person (or --yes) wants what would happen."""
+    from mlflow_provision import backups, restoring
+
+    site.require_password()
+    with stoppable(console, site.host):
+        console.steps(backups.ready(backups.reading(site, wish.backup)))
+    with console.busy("Comparing"):
+        seen = restoring.compared(site, wish)
+    restoring.refuse_stranger(site, seen, known_host)
+    console.document.details["compared"] = seen
+    say_summary(console, site, wish, seen)
+    return site if _confirmed(console, site.deployment, order) else None
+
+
+def _set_up(console: Console, host: Host, site: Reached, wish: Wish, path: Path, order: Order) -> Reached | None:
+    """A blank host becomes a verified server first, if that is wanted."""
+    from mlflow_provision import backups, restoring
+    from mlflow_provision.cli.verified import verified
+    from mlflow_provision.config import load
+    from mlflow_provision.provision import apply, prepare
+
+    deployment = restoring.fitting(site.deployment, wish.backup)
+    # No timer yet: a backup of an empty server would be the latest one.
+    own = restoring.unscheduled(replace(deployment, backup=load(path).backup))
+    with console.busy("Looking at " + where(deployment)):
+        prepared = prepare(host, own, site.secrets)
+    say_setup(console, prepared, wish, changed_version=deployment.mlflow.version != site.deployment.mlflow.version)
+    if not _confirmed(console, deployment, order):
+        return None
+    _keep_password(path, prepared)
+    with stoppable(console, host):
+        results = console.steps(apply(host, prepared, f"restore {deployment.name}"))
+    console.document.changes = sum(result.verdict == CHANGED for result in results)
+    verified(console, host, prepared, kill=False)
+    console.say("Restoring", "strong")
+    ready = restoring.site(host, replace(prepared.deployment, backup=deployment.backup), prepared.secrets)
+    with stoppable(console, host):
+        console.steps(backups.ready(backups.reading(ready, wish.backup)))
+    return ready
+
+
+def _scheduled_again(console: Console, host: Host, path: Path) -> None:
+    """The host backs itself up as the deployment file says."""
+    from mlflow_provision.config import load
+    from mlflow_provision.provision import apply, prepare
+
+    deployment = load(path)
+    if deployment.backup.scheduled:
+        prepared = prepare(host, deployment, secrets_of(path))
+        with stoppable(console, host):
+            console.steps(apply(host, prepared, f"restore {deployment.name}"))
+
+
+def _keep_password(path: Path, prepared: Prepared) -> None:
+    """No server ever has a password that nobody knows."""
+    from mlflow_provision.config import load_secrets, save_secrets, secrets_beside
+
+    stored = load_secrets(secrets_beside(path))
+    if prepared.secrets.admin_password != stored.admin_password:
+        save_secrets(secrets_beside(path), replace(stored, admin_password=prepared.secrets.admin_password))
+
+
+def _note_host(console: Console, path: Path, deployment: Deployment) -> None:
+    """Where the deployment is now, and which MLflow it runs; its place for backups stays what the file says."""
+    from mlflow_provision.config import load, save
+
+    kept = load(path)
+    here = replace(
+        kept,
+        host=deployment.host,
+        scope=deployment.scope,
+        identity_file=deployment.identity_file,
+        mlflow=replace(kept.mlflow, version=deployment.mlflow.version),
+    )
+    if here != kept:
+        save(here, path)
+        console.say(f'{path} says host = "{deployment.host}" from now on.')
+
+
+def _refuse_early(console: Console, order: Order) -> None:
+    """What a person would be asked must be said where nobody is."""
+    if console.asks:
+        return
+    if not order.id:
+        raise ProvisionError(
+            "there is no terminal to ask which backup", f"take the newest: {again()} --latest", ExitCode.USAGE
+        )
+    if not order.yes:
+        raise ProvisionError(
+            "there is no terminal to ask whether to restore",
+            f"restore without a question: {again()} --yes",
+            ExitCode.USAGE,
+        )
+
+
+def _confirmed(console: Console, deployment: Deployment, order: Order) -> bool:
+    if order.yes:
+        return True
+    question = f"To restore it, type its name ({deployment.name})"
+    typed: str = asked(console, lambda: click.prompt(question, default="", show_default=False, err=True))
+    return typed.strip() == deployment.name

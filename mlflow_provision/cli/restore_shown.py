@@ -1,0 +1,109 @@
+"""What a person reads before and after a restore."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mlflow_provision.cli.address import address
+from mlflow_provision.cli.backup.shown import content, described
+from mlflow_provision.cli.command import shown
+from mlflow_provision.cli.connection import where
+from mlflow_provision.console.text import duration, plural
+
+if TYPE_CHECKING:
+    from mlflow_provision.backups import Reached
+    from mlflow_provision.config import Deployment
+    from mlflow_provision.console import Console
+    from mlflow_provision.provision import Prepared
+    from mlflow_provision.restoring import Wish
+
+
+def say_summary(console: Console, site: Reached, wish: Wish, seen: dict[str, Any]) -> None:
+    """What would be replaced, and what is newer than the backup."""
+    deployment = site.deployment
+    console.say()
+    console.say(f"Restore {deployment.name} on {where(deployment)}", "strong")
+    _say_backup(console, wish)
+    for number, path in enumerate(seen["replaces"]):
+        _say(console, "" if number else "Replaced", console.shortened(path))
+    lost = newer(seen["newer"])
+    _say(console, "Lost", f"{lost}, newer than the backup" if lost else "nothing: nothing is newer than the backup")
+    if lost:
+        console.say("            (unless you restore the safety backup again)" if wish.safety else "", "faint")
+    _say_artifacts(console, deployment, wish)
+    if wish.safety:
+        _say(console, "Safety", f"what is there now is backed up first, to {site.place}")
+    else:
+        _say(console, "Safety", "NONE: what is there now is not backed up first (--no-safety-backup)")
+    if seen["migrates"]:
+        _say(console, "Schema", f"older: a copy is migrated to MLflow {deployment.mlflow.version} before it is used")
+    if seen["unfinished"]:
+        _say(console, "Before", "an earlier restore was interrupted: it is undone first")
+    _say(console, "Users", f"as they were then; {deployment.auth.admin_username} keeps today's password")
+    console.say("The server is away for some seconds meanwhile.")
+    console.say()
+
+
+def say_setup(console: Console, prepared: Prepared, wish: Wish, changed_version: bool) -> None:
+    """The same for a host that has no server yet."""
+    deployment, facts = prepared.deployment, prepared.facts
+    console.say()
+    console.say(f"Restore {deployment.name} onto {where(deployment)}", "strong")
+    _say_backup(console, wish)
+    _say(console, "Host", f"{facts['os']['name']}, without a server {deployment.name}")
+    why = ", that of the backup" if changed_version else ""
+    _say(
+        console, "First", f"set up with MLflow {deployment.mlflow.version}{why}: about {len(prepared.resources)} steps"
+    )
+    _say_artifacts(console, deployment, wish)
+    _say(console, "Then", f'the deployment file says host = "{deployment.host}"')
+    console.say()
+
+
+def say_ending(console: Console, deployment: Deployment, wish: Wish, answer: dict[str, Any]) -> None:
+    console.say()
+    took = duration(console.seconds) or "no time"
+    console.say(f"{deployment.name} is restored from {wish.backup['id']} and verified ({took}).", "good")
+    if rows := content(wish.backup):
+        console.say(f"  Content   {rows}")
+    console.say(f"  Address   {address(deployment)}")
+    if safety := answer.get("safety"):
+        console.say(f"  Way back  {shown('restore', safety, deployment.name)}")
+    if aside := answer.get("aside"):
+        console.say(f"  Replaced  kept on the host in {console.shortened(aside)}")
+
+
+def say_old_host(console: Console, deployment: Deployment) -> None:
+    """Two servers that back themselves up into one place would mix what they have."""
+    if deployment.backup.scheduled:
+        console.note(
+            f"if {deployment.host} still runs, it goes on backing itself up to the same place: "
+            f"stop that there with `sudo systemctl disable --now mlflow-{deployment.name}-backup.timer`"
+        )
+
+
+def newer(counts: dict[str, Any]) -> str:
+    """`2 experiments, 35 runs and 1 user`; "" for none."""
+    nouns = {"experiments": "experiment", "runs": "run", "users": "user"}
+    parts = [plural(counts[what], noun) for what, noun in nouns.items() if counts.get(what)]
+    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
+
+
+def _say_backup(console: Console, wish: Wish) -> None:
+    _say(console, "Backup", described(wish.backup))
+    _say(console, "Content", content(wish.backup))
+
+
+def _say_artifacts(console: Console, deployment: Deployment, wish: Wish) -> None:
+    place = deployment.artifacts.destination
+    if "://" in place:
+        _say(console, "Artifacts", f"stay in {place}, untouched")
+    elif not wish.artifacts or not wish.backup["artifacts"]:
+        _say(console, "Artifacts", "stay as they are" if wish.backup["artifacts"] else "none in this backup")
+    else:
+        _say(console, "Artifacts", "missing ones are put back, newer ones stay")
+
+
+def _say(console: Console, label: str, text: str) -> None:
+    if text:
+        console.say(f"  {label:<9} {text}")
