@@ -22,7 +22,7 @@ from mlflow_provision.agent.resources.user import User
 from mlflow_provision.agent.resources.uv import Uv
 from mlflow_provision.blueprint import environment, schedule, service
 from mlflow_provision.blueprint.render import render
-from mlflow_provision.config import Deployment, Secrets, as_toml
+from mlflow_provision.config import Deployment, Secrets
 from mlflow_provision.layout import Layout
 from mlflow_provision.requirements import SUPPORTED_PYTHON, constraints, release_name, requirements
 from mlflow_provision.uv_pin import UV_VERSION, UV_WHEELS
@@ -46,6 +46,7 @@ def blueprint(deployment: Deployment, secrets: Secrets, facts: dict[str, Any], o
         *_configuration(layout, facts),
         *_databases(layout, secrets),
         service.server(layout),
+        *schedule.deployment_file(layout),
         *(schedule.ready(layout) if deployment.backup.destination else []),
         *schedule.scheduled(layout, secrets),
     ]
@@ -167,7 +168,6 @@ def _configuration(layout: Layout, facts: dict[str, Any]) -> list[Resource]:
     )
     readable = _readable(layout)
     found: list[Resource] = [
-        File("deployment.toml", str(layout.deployment_file), as_toml(deployment), *readable),
         GeneratedSecrets("secrets.env", str(layout.secrets_env), _SERVER_SECRETS, *readable),
         File("server.env", str(layout.server_env), env, *readable),
         File("basic_auth.ini", str(layout.auth_config), auth, *readable, ("admin_password",)),

@@ -16,7 +16,7 @@ from mlflow_provision.agent.resources.store_access import StoreAccess
 from mlflow_provision.agent.resources.timer import Timer, TimerAbsent
 from mlflow_provision.blueprint.backup_settings import AGE_REQUIREMENTS, age_venv, place, settings
 from mlflow_provision.blueprint.render import render
-from mlflow_provision.config import Secrets
+from mlflow_provision.config import Secrets, as_toml
 from mlflow_provision.layout import Layout
 from mlflow_provision.requirements import SUPPORTED_PYTHON
 
@@ -63,21 +63,37 @@ def ready(layout: Layout) -> list[Resource]:
     if layout.backup_folder:
         # The folder around it is the person's: other deployments, and other things, may be in it.
         found.append(Directory("backup-folder", layout.backup_folder, 0o700, layout.user, layout.user))
-    if layout.deployment.backup.encryption:
-        found.append(
-            Release(
-                id="age",
-                path=str(age_venv(layout)),
-                uv=str(layout.uv),
-                requirements=AGE_REQUIREMENTS,
-                constraints=(),
-                python=SUPPORTED_PYTHON,
-                pythons=str(layout.pythons),
-                cache=str(layout.cache or ""),
-                index_url=layout.deployment.mlflow.index_url,
-            )
+    return [*found, *age(layout)]
+
+
+def age(layout: Layout) -> list[Resource]:
+    """The tool that encrypts, where something is to be encrypted."""
+    if not layout.deployment.backup.encryption:
+        return []
+    return [
+        Release(
+            id="age",
+            path=str(age_venv(layout)),
+            uv=str(layout.uv),
+            requirements=AGE_REQUIREMENTS,
+            constraints=(),
+            python=SUPPORTED_PYTHON,
+            pythons=str(layout.pythons),
+            cache=str(layout.cache or ""),
+            index_url=layout.deployment.mlflow.index_url,
         )
-    return found
+    ]
+
+
+def deployment_file(layout: Layout) -> list[Resource]:
+    """A copy of the operator's own file, which goes into every backup."""
+    if not layout.deployment.backup.destination:
+        return []
+    content = _COPY + as_toml(layout.deployment)
+    return [File("deployment.toml", str(layout.deployment_file), content, *_readable(layout))]
+
+
+_COPY = "# Managed by mlflow-provision: a copy of the deployment file, for backups. Changes here are put right.\n"
 
 
 def scheduled(layout: Layout, secrets: Secrets) -> list[Resource]:
@@ -85,10 +101,9 @@ def scheduled(layout: Layout, secrets: Secrets) -> list[Resource]:
     if not layout.deployment.backup.scheduled:
         return unscheduled(layout)
     root = ("root", "root") if layout.system else ("", "")
-    readable = (0o640, "root", layout.user) if layout.system else (0o600, "", "")
     found: list[Resource] = [
         InstalledAgent("agent", str(layout.agent), *root),
-        File("backup-job", str(layout.backup_job), job(layout, secrets), *readable, SECRET_KEYS),
+        File("backup-job", str(layout.backup_job), job(layout, secrets), *_readable(layout), SECRET_KEYS),
     ]
     if layout.system:
         found += [
@@ -126,7 +141,7 @@ def job(layout: Layout, secrets: Secrets) -> str:
 def unit(layout: Layout) -> str:
     writable = [str(layout.data), str(layout.backup_state)]
     if layout.backup_folder:
-        writable.append(layout.backup_folder)
+        writable.append(f"-{layout.backup_folder}")  # a disk that is not mounted: the agent says so better than systemd
     return render(
         "mlflow-backup.service",
         name=layout.deployment.name,
@@ -151,6 +166,10 @@ def crontab_line(layout: Layout) -> str:
     if not layout.deployment.backup.scheduled:
         return ""
     return f"{_TIMES[layout.deployment.backup.schedule][2]} {python(layout)} -BEsSu {layout.agent} {layout.backup_job}"
+
+
+def _readable(layout: Layout) -> tuple[int, str, str]:
+    return (0o640, "root", layout.user) if layout.system else (0o600, "", "")
 
 
 def python(layout: Layout) -> PurePosixPath:

@@ -17,6 +17,7 @@ from mlflow_provision.agent.resources import KINDS, from_json, to_json
 EXAMPLES: dict[str, Any] = {
     "str": "text with \u2028, '\"$(id)` and \n",
     "int": 0o640,
+    "bool": True,
     "tuple[str, ...]": ("a", "b"),
     "dict[str, Any]": {"name": "server", "hashes": {"/x": "y"}, "listed": ("a", ("b",))},
     "dict[str, tuple[str, str]]": {"x86_64": ("uv.whl", "abc"), "aarch64": ("uv2.whl", "def")},

@@ -18,8 +18,19 @@ from mlflow_provision.agent.resources.file import File
 from mlflow_provision.agent.resources.store_access import StoreAccess
 from mlflow_provision.blueprint import blueprint, facts_request, removal, service, verify_request
 from mlflow_provision.blueprint.service import RESTART_ON
-from mlflow_provision.config import Artifacts, Deployment, Secrets
-from tests.unit.hosts import CASES, INSTANCE_ROLE, LOCAL, OTHER_SECRETS, S3_KEYS, SECRETS, facts, server
+from mlflow_provision.config import Artifacts, Backup, Deployment, Secrets
+from tests.unit.hosts import (
+    BACKED_UP,
+    BACKUP_FOLDER,
+    CASES,
+    INSTANCE_ROLE,
+    LOCAL,
+    OTHER_SECRETS,
+    S3_KEYS,
+    SECRETS,
+    facts,
+    server,
+)
 
 each_case = pytest.mark.parametrize("deployment", CASES.values(), ids=list(CASES))
 CANARIES = list(dataclasses.asdict(SECRETS).values())
@@ -40,10 +51,11 @@ def path_of(resource: Resource) -> str:
 @each_case
 def test_the_store_is_proved_first_and_the_record_is_written_last(deployment: Deployment) -> None:
     resources = made(deployment)
-    with_store = deployment.artifacts.destination.startswith("s3://")
-    assert isinstance(resources[0], StoreAccess) == with_store
-    assert [type(resource).__name__ for resource in resources].count("StoreAccess") == with_store
-    assert [resource.id for resource in resources[-2:]] == ["service", "record"]
+    stores = [place.startswith("s3://") for place in (deployment.artifacts.destination, deployment.backup.destination)]
+    assert [isinstance(resource, StoreAccess) for resource in resources] == sorted(
+        [True] * sum(stores) + [False] * (len(resources) - sum(stores)), reverse=True
+    )
+    assert resources[-1].id == "record"
 
 
 @each_case
@@ -76,7 +88,8 @@ def test_what_asks_for_a_restart_exists_at_least_in_some_deployment() -> None:
 @each_case
 def test_every_file_of_the_server_asks_for_a_restart_when_it_changes(deployment: Deployment) -> None:
     kinds = ("File", "GeneratedSecrets")
-    files = [resource for resource in made(deployment) if type(resource).__name__ in kinds and resource.id != "marker"]
+    others = ("marker", "deployment.toml", "backup-job", "backup-unit", "backup-timer-unit")
+    files = [one for one in made(deployment) if type(one).__name__ in kinds and one.id not in others]
     watching: Any = by_id(made(deployment))["service"]
     assert {resource.id for resource in files} <= set(RESTART_ON)
     assert {path_of(resource) for resource in files} <= set(watching.watched)
@@ -138,7 +151,9 @@ def test_a_file_with_a_secret_is_closed_to_others_and_its_keys_are_hidden(deploy
             assert resource.secret_keys
             assert resource.mode & 0o007 == 0
             lines = [line for line in resource.content.splitlines() if any(canary in line for canary in CANARIES)]
-            assert {line.split(" = ")[0] for line in lines} <= set(resource.secret_keys)
+            assert {line.split(": " if ":" in line else " = ")[0].strip(' "') for line in lines} <= {
+                *resource.secret_keys
+            }
 
 
 def test_the_admin_password_is_in_no_file() -> None:
@@ -151,7 +166,9 @@ def test_the_admin_password_is_in_no_file() -> None:
 def test_what_the_service_user_may_write_is_its_data_alone(deployment: Deployment) -> None:
     root = facts(deployment)["root"]["path"]
     base = f"{root}/{deployment.name}"
-    allowed = (f"{base}/data", deployment.artifacts.destination or f"{base}/data")
+    allowed = (f"{base}/data", f"{base}/backup/state", deployment.artifacts.destination or f"{base}/data")
+    if deployment.backup.destination.startswith("/"):
+        allowed += (f"{deployment.backup.destination}/{deployment.name}",)
     for resource in made(deployment):
         if deployment.scope == "system" and isinstance(resource, (Directory, File)):
             theirs = resource.owner not in ("root", "")
@@ -171,7 +188,7 @@ def test_without_root_everything_belongs_to_the_person_alone() -> None:
 @each_case
 def test_every_file_says_who_manages_it(deployment: Deployment) -> None:
     for resource in made(deployment):
-        if isinstance(resource, File) and resource.id != "marker":
+        if isinstance(resource, File) and resource.id not in ("marker", "backup-job"):  # JSON has no comments
             assert SIGNATURE in "".join(resource.content.splitlines()[:2])
 
 
@@ -202,8 +219,38 @@ def test_a_changed_value_changes_what_follows_from_it(section: str, value: dict[
     assert changed(S3_KEYS, after) - {"record"} == ids
 
 
+@pytest.mark.parametrize(
+    ("value", "ids"),
+    [
+        ({"keep_daily": 8}, {"backup-job"}),
+        ({"schedule": "daily"}, {"backup-timer-unit"}),
+        ({"append_only": False}, {"backup-store", "backup-job"}),
+        ({"encryption": "", "recipient": ""}, {"age", "backup-job"}),
+        (
+            {"destination": "/srv/b", "credentials": "", "region": "", "append_only": False},
+            {"backup-store", "backup-job", "backup-unit", "backup-folder"},
+        ),
+        ({"schedule": "off"}, {"agent", "backup-job", "backup-unit", "backup-timer", "backup-timer-unit"}),
+    ],
+)
+def test_a_changed_value_of_backups_changes_nothing_of_the_server(value: dict[str, Any], ids: set[str]) -> None:
+    after = dataclasses.replace(BACKED_UP, backup=dataclasses.replace(BACKED_UP.backup, **value))
+    assert changed(BACKED_UP, after) - {"record", "deployment.toml"} == ids
+    assert not ids & {*RESTART_ON}
+
+
+def test_backups_that_are_not_wanted_any_more_leave_nothing_that_acts_or_knows_a_key() -> None:
+    for backup in (Backup(), dataclasses.replace(BACKED_UP.backup, schedule="off")):
+        resources = by_id(made(dataclasses.replace(BACKED_UP, backup=backup)))
+        assert type(resources["backup-timer"]).__name__ == "TimerAbsent"
+        assert type(resources["backup-job"]).__name__ == type(resources["agent"]).__name__ == "PathAbsent"
+        assert "backup-unit" not in resources
+
+
 def test_changed_secrets_change_what_holds_them() -> None:
     assert changed(S3_KEYS, S3_KEYS, OTHER_SECRETS) == {"store", "aws-credentials", "admin", "record"}
+    assert changed(BACKED_UP, BACKED_UP, OTHER_SECRETS) == {"store", "backup-store", "backup-job", "admin", "record"}
+    assert changed(BACKUP_FOLDER, BACKUP_FOLDER, OTHER_SECRETS) == {"backup-job", "admin"}
     assert changed(INSTANCE_ROLE, INSTANCE_ROLE, dataclasses.replace(SECRETS, admin_password="x")) == {"admin"}
 
 
@@ -259,13 +306,16 @@ def test_destroy_reaches_everything_that_setup_makes(deployment: Deployment) -> 
     below = tuple(path_of(resource) for resource in gone if path_of(resource))
     shared = [f"{host['root']['path']}{part}" for part in ("", "/.mlflow-provision", "/bin/uv", "/releases/")]
     [unit_file] = [str(getattr(resource, "unit_file", "")) for resource in gone if resource.id == "service"]
+    timer: Any = by_id(gone).get("backup-timer")
+    units = [unit_file, *(f"{timer.folder}/{unit}" for unit in (timer.unit, timer.service))] if timer else [unit_file]
+    kept = (deployment.artifacts.destination, f"{deployment.backup.destination}/{deployment.name}")
     for resource in made(deployment):
         path = path_of(resource)
         assert (
             not path
             or path.startswith(below)
-            or path in (*shared, unit_file, deployment.artifacts.destination)
-            or path.startswith(shared[-1])
+            or path in (*shared, *units, *kept)
+            or path.startswith((shared[-1], f"{host['root']['path']}/tools/"))
         ), path
 
 

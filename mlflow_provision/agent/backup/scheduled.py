@@ -18,7 +18,8 @@ from mlflow_provision.agent.protocol import CHANGED, FAILED, AgentError, Event, 
 
 OPERATOR = "the schedule"
 REASON = "by schedule"
-DONE, WRONG = 0, 1
+DONE, NOT_MADE, WRONG = 0, 1, 3  # exit codes; the unit's Restart= tells the last two apart
+_NAMES = {"make": "backup", "verify": "verification", "prune": "pruning"}
 _DAY = 86400.0
 _EVERY = {"daily": _DAY, "weekly": 7 * _DAY, "monthly": 30 * _DAY}
 _EARLY = 2 * 3600.0  # seconds; timers are not exact, and what is due in an hour is due now
@@ -27,14 +28,15 @@ Serve = Callable[[dict[str, Any], str, Callable[[Event], None], Callable[[], boo
 
 
 def main() -> int:
-    """Do the job in the file that the command line names; 0 when all of it went well, or somebody else is at it."""
+    """Do the job in the file that the command line names. 0: all went well, or somebody else is at it; 1: no backup was
+    made; 3: one was made, and what came after it failed."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda signum, frame: stop.set())
     try:
         job = json.loads(Path(sys.argv[1]).read_text())
     except (OSError, ValueError, IndexError) as error:
-        return _say(f"failed: the job cannot be read: {error}", WRONG)
+        return _say(f"failed: the job cannot be read: {error}", NOT_MADE)
     from mlflow_provision.agent.backup import serve
 
     return carried_out(job, serve, stop.is_set)
@@ -43,7 +45,7 @@ def main() -> int:
 def carried_out(job: dict[str, Any], serve: Serve, stopping: Callable[[], bool]) -> int:
     """Back up, verify when it is time, prune: without a new backup nothing else, else all of it, whatever fails."""
     url = job["settings"].get("ping_url", "")
-    wrong = 0
+    code = DONE
     for action, request in _actions(job):
         try:
             serve({"action": action, "settings": job["settings"], **request}, OPERATOR, _tell, stopping)
@@ -51,15 +53,15 @@ def carried_out(job: dict[str, Any], serve: Serve, stopping: Callable[[], bool])
             failed = error if isinstance(error, AgentError) else AgentError(in_words(error), way_out(error))
             if failed.kind == "locked":
                 return _say(f"skipped: {failed.message}", DONE)  # no ping: whoever waits for one shall hear of it
-            wrong += 1
-            _say(f"{action} failed: {failed.message}", WRONG)
+            code = NOT_MADE if action == "make" else WRONG
+            _say(f"{_NAMES[action]} failed: {failed.message}", code)
             if failed.hint:
-                _say(f"  {failed.hint}", WRONG)
+                _say(f"  {failed.hint}", code)
             if action == "make" or stopping():
                 break
-    if problem := ping(url, failed=bool(wrong)):
+    if problem := ping(url, failed=code != DONE):
         _say(f"the ping failed: {problem}", DONE)
-    return WRONG if wrong else DONE
+    return code
 
 
 def _actions(job: dict[str, Any]) -> Any:
