@@ -55,14 +55,14 @@ def _answered(child: int, read_end: int, replies: int, stopping: Callable[[], bo
     from mlflow_provision.agent import operator_link
 
     told = False
-    pieces = []
+    pieces: list[bytes] = []
     with os.fdopen(read_end, "rb", buffering=0) as pipe:
         while True:
             operator_link.forward(replies)
             if stopping() and not told:
                 os.kill(child, signal.SIGTERM)
                 told = True
-            if pipe in select.select([pipe, operator_link.watch()], [], [], _LOOK)[0]:
+            if read_end in select.select([read_end, operator_link.watch()], [], [], _LOOK)[0]:
                 piece = pipe.read(65536)
                 if not piece:
                     return b"".join(pieces).decode()

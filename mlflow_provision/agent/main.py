@@ -7,7 +7,6 @@ import os
 import queue
 import select
 import signal
-import sys
 import threading
 import time
 from typing import Any, Callable
@@ -17,6 +16,7 @@ from mlflow_provision.agent.protocol import AgentError, Done, Event, encode, in_
 SILENCE = 60.0  # seconds; the operator's side sends a byte every ten
 
 _stop = threading.Event()
+_writing = threading.Lock()
 _requests: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
 
 
@@ -170,8 +170,10 @@ def _listen() -> None:
 
 
 def _emit(event: Event) -> None:
+    line = memoryview(encode(event).encode() + b"\n")
     try:
-        sys.stdout.write(encode(event) + "\n")
-        sys.stdout.flush()
-    except (BrokenPipeError, ValueError):
+        with _writing:  # threads ask the operator's side too
+            while line:  # what a signal interrupts was written in part, and sys.stdout would not mind
+                line = line[os.write(1, line) :]
+    except OSError:
         _stop.set()  # nobody listens any more: finish this step, then end

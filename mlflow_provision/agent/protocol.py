@@ -72,10 +72,11 @@ class Progress:
 
 @dataclass(frozen=True)
 class Ask:
-    """The agent needs something of the operator's side, and goes on when the reply has come: see operator_link."""
+    """The agent needs something of the operator's side; the reply carries the same id: see operator_link."""
 
     call: str
     arguments: dict[str, Any] = field(default_factory=dict, repr=False)
+    id: str = ""
 
 
 @dataclass(frozen=True)

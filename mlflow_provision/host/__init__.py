@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from mlflow_provision.agent.protocol import Done, Event
 from mlflow_provision.host.ask import NOBODY, Ask
 from mlflow_provision.host.local import LocalHost
+from mlflow_provision.host.replies import Reply
 
 if TYPE_CHECKING:
     from mlflow_provision.config import Deployment
 
-__all__ = ["NOBODY", "Ask", "Host", "LocalHost", "answer", "connect"]
+__all__ = ["NOBODY", "Ask", "Host", "LocalHost", "Reply", "answer", "connect"]
 
 
 class Host(Protocol):
@@ -20,8 +21,11 @@ class Host(Protocol):
 
     label: str
 
-    def request(self, verb: str, data: dict[str, Any]) -> Iterator[Event]:
-        """Every event of one request, `Done` last. Raises ProvisionError when the request failed."""
+    def request(self, verb: str, data: dict[str, Any], reply: Reply | None = None) -> Iterator[Event]:
+        """Every event of one request, `Done` last. Raises ProvisionError when the request failed.
+
+        What the agent asks of us meanwhile (`Ask`) is answered by `reply`, and is not among the events.
+        """
 
     def interrupt(self) -> None:
         """Ask the agent to stop after its current step; go on reading its events. Safe in a signal handler."""
@@ -40,10 +44,10 @@ def connect(deployment: Deployment, ask: Ask = NOBODY, accept_new_host_key: bool
     return host
 
 
-def answer(host: Host, verb: str, data: dict[str, Any]) -> dict[str, Any]:
+def answer(host: Host, verb: str, data: dict[str, Any], reply: Reply | None = None) -> dict[str, Any]:
     """The data of a request whose events nobody needs to see."""
     done = Done()
-    for event in host.request(verb, data):
+    for event in host.request(verb, data, reply):
         if isinstance(event, Done):
             done = event
     return done.data

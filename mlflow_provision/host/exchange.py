@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlflow_provision.agent.protocol import Done, Event, Start, decode
+from mlflow_provision.agent.protocol import Ask, Done, Event, Start, decode
 from mlflow_provision.errors import ExitCode, ProvisionError
 from mlflow_provision.host import refusals
 from mlflow_provision.host.process import End, Line, Process
 from mlflow_provision.host.program import NOT_LINUX, OLD_PYTHON, READY, again, payload
 from mlflow_provision.host.refusals import Ending
+from mlflow_provision.host.replies import Reply, over, to
 from mlflow_provision.host.sudo import Sudo
 from mlflow_provision.host.where import Where
 
@@ -44,17 +45,23 @@ class Conversation:
     _idle: Process | None = None
     _busy: Process | None = None
 
-    def request(self, verb: str, data: dict[str, Any]) -> Iterator[Event]:
+    def request(self, verb: str, data: dict[str, Any], reply: Reply | None = None) -> Iterator[Event]:
         """Every event of one request, `Done` last. Raises ProvisionError when the request failed."""
+        try:
+            yield from self._answered(verb, data, reply)
+        finally:
+            over(reply)
+
+    def _answered(self, verb: str, data: dict[str, Any], reply: Reply | None) -> Iterator[Event]:
         if self._idle:
             process, self._idle = self._idle, None
             process.send(again(verb, data))
             try:
-                yield from self._follow(process, started_for_this=False)
+                yield from self._follow(process, reply, started_for_this=False)
                 return
             except _Gone:
                 pass
-        yield from self._follow(self._started(payload(verb, data, self.agent)), started_for_this=True)
+        yield from self._follow(self._started(payload(verb, data, self.agent)), reply, started_for_this=True)
 
     def interrupt(self) -> None:
         """Ask the agent to stop after its current step. Safe in a signal handler."""
@@ -82,11 +89,11 @@ class Conversation:
             if ending.lost or ending.interrupted or not self.sudo.after_refusal(ending.stderr):
                 raise refusals.never_started(ending, self.where)
 
-    def _follow(self, process: Process, started_for_this: bool) -> Iterator[Event]:
+    def _follow(self, process: Process, reply: Reply | None, started_for_this: bool) -> Iterator[Event]:
         self._busy = process
         finished = False
         try:
-            yield from _events(process, self.where, started_for_this)
+            yield from _events(process, reply, self.where, started_for_this)
             finished = True
         finally:
             self._busy = None
@@ -120,7 +127,7 @@ def _begin(process: Process, payload: bytes, password: str | None) -> Ending | N
     return _ending(process, item, noise)
 
 
-def _events(process: Process, where: Where, started_for_this: bool) -> Iterator[Event]:
+def _events(process: Process, reply: Reply | None, where: Where, started_for_this: bool) -> Iterator[Event]:
     stray: deque[str] = deque(maxlen=STRAY_LINES)
     step = ""
     silent = True
@@ -133,6 +140,9 @@ def _events(process: Process, where: Where, started_for_this: bool) -> Iterator[
             stray.append(item.text)
             continue
         silent = False
+        if isinstance(event, Ask):
+            process.send(to(event, reply))
+            continue
         if isinstance(event, Start):
             step = event.title
         yield event

@@ -16,6 +16,7 @@ from mlflow_provision.host.ask import NOBODY, Ask
 from mlflow_provision.host.exchange import Conversation
 from mlflow_provision.host.process import Process, Streams
 from mlflow_provision.host.program import AGENT, BOOTSTRAP, PYTHON_FLAGS
+from mlflow_provision.host.replies import Reply
 from mlflow_provision.host.sudo import WITH_PASSWORD, WITHOUT_PASSWORD, Sudo
 from mlflow_provision.host.where import Where
 
@@ -38,8 +39,8 @@ class LocalHost:
         self._through_sudo = scope == "system" and os.geteuid() != 0
         self._conversation = Conversation(self._start, self._where, self._sudo, agent)
 
-    def request(self, verb: str, data: dict[str, Any]) -> Iterator[Event]:
-        return self._conversation.request(verb, data)
+    def request(self, verb: str, data: dict[str, Any], reply: Reply | None = None) -> Iterator[Event]:
+        return self._conversation.request(verb, data, reply)
 
     def interrupt(self) -> None:
         self._conversation.interrupt()

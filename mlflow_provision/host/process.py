@@ -114,9 +114,12 @@ class Process:
             return b"\n" if self._beating else b""
 
     def _read_output(self, errors: threading.Thread) -> None:
-        rest = b""
+        rest = bytearray()
         for data in _until_end(self._streams.read_output):
-            *lines, rest = (rest + data).split(b"\n")
+            rest += data
+            if b"\n" not in data:  # a piece of a long line
+                continue
+            *lines, rest = rest.split(b"\n")
             for line in lines:
                 self._items.put(Line(line.decode(errors="replace")))
         if rest:

@@ -14,6 +14,7 @@ from mlflow_provision.host.exchange import Conversation
 from mlflow_provision.host.link import Dialer, Link
 from mlflow_provision.host.process import Process, Streams
 from mlflow_provision.host.program import AGENT, BOOTSTRAP, PYTHON_FLAGS
+from mlflow_provision.host.replies import Reply
 from mlflow_provision.host.settings import read_settings
 from mlflow_provision.host.sudo import WITH_PASSWORD, WITHOUT_PASSWORD, Sudo
 from mlflow_provision.host.where import Where
@@ -49,9 +50,9 @@ class SshHost:
             self._link = self._dialer.open(self._settings, self._where)
         return self._link
 
-    def request(self, verb: str, data: dict[str, Any]) -> Iterator[Event]:
+    def request(self, verb: str, data: dict[str, Any], reply: Reply | None = None) -> Iterator[Event]:
         self.open()
-        return self._conversation.request(verb, data)
+        return self._conversation.request(verb, data, reply)
 
     def interrupt(self) -> None:
         self._conversation.interrupt()

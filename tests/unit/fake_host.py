@@ -9,6 +9,7 @@ from typing import Any
 
 from mlflow_provision.agent.protocol import CHANGED, FAILED, OK, Done, Event, Output, Result, Start
 from mlflow_provision.errors import ProvisionError
+from mlflow_provision.host import Reply
 
 CHECKS = ("is healthy", "refuses a wrong password", "takes an artifact")
 
@@ -72,7 +73,7 @@ class FakeHost:
     def verbs(self) -> list[str]:
         return [verb for verb, _ in self.requests]
 
-    def request(self, verb: str, data: dict[str, Any]) -> Iterator[Event]:
+    def request(self, verb: str, data: dict[str, Any], reply: Reply | None = None) -> Iterator[Event]:
         self.requests.append((verb, data))
         yield from self._events(verb, data)
 

@@ -31,7 +31,7 @@ def open_store(
     if place.destination.startswith(OPERATOR):
         from mlflow_provision.agent.backup.stores.operator import OperatorStore
 
-        return OperatorStore(f"{place.destination}/{deployment}", emit)
+        return OperatorStore(place.destination[len(OPERATOR) :], deployment, emit)
     from mlflow_provision.agent.backup.stores.folder import FolderStore
 
     if not os.path.isabs(place.destination):

@@ -45,7 +45,7 @@ class FolderStore:
     def get(self, key: str, sink: Callable[[bytes], object]) -> None:
         offset = 0
         with self._opened(key) as descriptor:
-            while piece := self._piece(key, descriptor, offset, _PIECE):
+            while piece := self._read(key, descriptor, offset, _PIECE):
                 sink(piece)
                 offset += len(piece)
 
@@ -54,10 +54,10 @@ class FolderStore:
         self.get(key, pieces.append)
         return b"".join(pieces)
 
-    def read_at(self, key: str, offset: int, size: int) -> bytes:
-        """At most `size` bytes from `offset` on; none at the end. Raises Missing."""
+    def piece(self, key: str, offset: int, most: int) -> tuple[bytes, int]:
+        """At most so many bytes from `offset` on, and the size of the whole object. Raises Missing."""
         with self._opened(key) as descriptor:
-            return self._piece(key, descriptor, offset, size)
+            return self._read(key, descriptor, offset, most), os.fstat(descriptor).st_size
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         parent = os.path.dirname(prefix)
@@ -101,7 +101,7 @@ class FolderStore:
         finally:
             os.close(descriptor)
 
-    def _piece(self, key: str, descriptor: int, offset: int, size: int) -> bytes:
+    def _read(self, key: str, descriptor: int, offset: int, size: int) -> bytes:
         with told(self._path(key)):
             return os.pread(descriptor, size, offset)
 

@@ -1,0 +1,106 @@
+"""Folders on this machine as places for backups: what the host asks is carried out there and nowhere else."""
+
+from __future__ import annotations
+
+import base64
+import heapq
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mlflow_provision.agent.backup.stores.base import KIND
+from mlflow_provision.agent.backup.stores.folder import FolderStore
+from mlflow_provision.agent.backup.stores.operator import CALL, PIECE
+from mlflow_provision.agent.backup.stores.unfinished import UnfinishedFile
+from mlflow_provision.agent.protocol import AgentError
+
+_PAGE = 500  # entries of a list in one answer
+
+
+class OperatorFolder:
+    """Answers the agent's OperatorStore with what is below `folder`/`deployment`; a `reply` for `Host.request`.
+
+    The host is not trusted: it names objects, never folders, and gets no more than a piece at once.
+    """
+
+    def __init__(self, folder: Path, deployment: str) -> None:
+        self.place = str(folder)
+        self._store = FolderStore(str(folder.expanduser().absolute() / deployment))
+        self._store.sweep()
+        self._writers: dict[int, tuple[str, UnfinishedFile]] = {}
+        self._begun = 0
+        self._operations: dict[str, Callable[..., dict[str, Any]]] = {
+            "begin": self._begin,
+            "write": self._write,
+            "finish": self._finish,
+            "discard": self._discard,
+            "piece": self._piece,
+            "list": self._list,
+            "delete": self._delete,
+        }
+
+    def __call__(self, call: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Raises AgentError: for the host, to be told there."""
+        wanted = {**arguments}
+        place, operation = wanted.pop("place", None), self._operations.get(wanted.pop("op", ""))
+        if call != CALL or place != self.place or operation is None:
+            raise AgentError(f"the host asks for what it was not offered: {call} in {place}", kind=KIND)
+        try:
+            return operation(**wanted)
+        except (TypeError, ValueError, KeyError) as error:
+            raise AgentError(f"the host asks for something senseless: {error!r}", kind=KIND) from None
+
+    def close(self) -> None:
+        """The request is over: what was begun and not finished goes."""
+        for number in [*self._writers]:
+            self._discard(number)
+
+    def _begin(self, key: str) -> dict[str, Any]:
+        file = self._store.begin(key)
+        self._begun += 1
+        self._writers[self._begun] = (key, file)
+        return {"writer": self._begun}
+
+    def _write(self, writer: int, data: str) -> dict[str, Any]:
+        _, file = self._writers[writer]
+        file.write(base64.b64decode(data))
+        return {}
+
+    def _finish(self, writer: int) -> dict[str, Any]:
+        _, file = self._writers[writer]
+        file.finish()
+        del self._writers[writer]
+        return {}
+
+    def _discard(self, writer: int) -> dict[str, Any]:
+        if writer in self._writers:
+            self._store.discard(*self._writers.pop(writer))
+        return {}
+
+    def _piece(self, key: str, offset: int) -> dict[str, Any]:
+        data, size = self._store.piece(key, offset, PIECE)
+        return {"data": base64.b64encode(data).decode(), "size": size}
+
+    def _list(self, prefix: str, after: str) -> dict[str, Any]:
+        rest = (entry for entry in self._store.list(prefix) if entry.key > after)
+        page = heapq.nsmallest(_PAGE, rest, key=lambda entry: entry.key)
+        return {"entries": [[entry.key, entry.size, entry.modified] for entry in page]}
+
+    def _delete(self, keys: list[str]) -> dict[str, Any]:
+        self._store.delete(keys)
+        return {}
+
+
+class OperatorFolders:
+    """Several of them in one request: a backup that is copied from one to the other."""
+
+    def __init__(self, *folders: OperatorFolder) -> None:
+        self._folders = {folder.place: folder for folder in folders}
+
+    def __call__(self, call: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        folder = self._folders.get(str(arguments.get("place")), next(iter(self._folders.values())))
+        return folder(call, arguments)
+
+    def close(self) -> None:
+        for folder in self._folders.values():
+            folder.close()
