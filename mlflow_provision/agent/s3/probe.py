@@ -99,10 +99,9 @@ class Probe:
 
     def run_append_only(self) -> None:
         """Try put, list and get. Another name every time: a policy may forbid to put the same one twice."""
-        family = self._family()
-        key = family + self.token
+        key = self._family() + self.token
         stored, _ = self._try("put", "s3:PutObject", lambda: self.bucket.put(key, self.body))
-        listable = self._list(family, key, stored, removable=False)
+        listable = self._list(key, key, stored, removable=False)
         self._get(key, stored, listable)
         if stored:
             self.output(f"nothing is deleted there: {key} stays")
