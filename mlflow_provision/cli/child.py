@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from types import FrameType
 
 import click
 
 from mlflow_provision.errors import ExitCode
+from mlflow_provision.signals import handled
 
 _OF_THE_TERMINAL = (signal.SIGINT, signal.SIGQUIT)  # go to every process in front of it, the child too
 _OF_ONE_PROCESS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -51,19 +52,13 @@ def run_child(argv: Sequence[str], environment: Mapping[str, str]) -> int:
     return code if code >= 0 else 128 - code
 
 
-@contextmanager
-def _signals_to(heir: _Heir) -> Iterator[None]:
+def _signals_to(heir: _Heir) -> AbstractContextManager[None]:
     """We get the signals first and live on: the child decides what they mean. What we ignore (nohup), it does too."""
     ours = [
         number for number in (*_OF_THE_TERMINAL, *_OF_ONE_PROCESS) if signal.getsignal(number) is not signal.SIG_IGN
     ]
     # Handlers, not SIG_IGN: that one the child would inherit.
-    before = {number: signal.signal(number, heir.pass_on) for number in ours}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return handled(ours, heir.pass_on)
 
 
 def _in_front() -> bool:

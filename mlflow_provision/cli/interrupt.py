@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from mlflow_provision.signals import handled
+
 if TYPE_CHECKING:
     from mlflow_provision.console import Console
     from mlflow_provision.host import Host
@@ -34,8 +36,5 @@ def stoppable(console: Console, host: Host) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, handle)
-    try:
+    with handled([signal.SIGINT], handle):
         yield
-    finally:
-        signal.signal(signal.SIGINT, before)

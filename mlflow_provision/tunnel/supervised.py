@@ -6,13 +6,14 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from mlflow_provision.errors import ProvisionError
+from mlflow_provision.signals import handled
 from mlflow_provision.tunnel import registry
 from mlflow_provision.tunnel.pace import Pace
 from mlflow_provision.tunnel.ports import checked, first_free
@@ -170,16 +171,10 @@ def _remember_failure(deployment: Deployment, token: str, error: ProvisionError)
     )
 
 
-@contextmanager
-def _signals(end: _End) -> Iterator[None]:
+def _signals(end: _End) -> AbstractContextManager[None]:
     """SIGTERM and SIGHUP end the tunnel in good order."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         end.signal = f"ended by {signal.Signals(number).name}"
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return handled((signal.SIGTERM, signal.SIGHUP), handle)
