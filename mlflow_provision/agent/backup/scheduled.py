@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 from typing import Any, Callable
 
@@ -59,6 +60,10 @@ def carried_out(job: dict[str, Any], serve: Serve, stopping: Callable[[], bool])
                 _say(f"  {failed.hint}", code)
             if action == "make" or stopping():
                 break
+        except Exception:  # a mistake of ours: whoever waits for the ping must hear of it all the same
+            code = NOT_MADE if action == "make" else WRONG
+            traceback.print_exc()
+            break
     if problem := ping(url, failed=code != DONE):
         _say(f"the ping failed: {problem}", DONE)
     return code

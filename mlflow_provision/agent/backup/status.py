@@ -7,8 +7,8 @@ import subprocess
 import time
 from typing import Any
 
+from mlflow_provision.agent import command
 from mlflow_provision.agent.as_user import as_user
-from mlflow_provision.agent.command import SYSTEM_PATH
 from mlflow_provision.agent.protocol import AgentError
 
 _FORMAT = "%a %Y-%m-%d %H:%M:%S %Z"
@@ -32,7 +32,7 @@ def status(user: str, state: str, timer: str) -> dict[str, Any]:
 def _next(timer: str) -> float | None:
     """Seconds since 1970. systemctl writes times for people, in the zone it is told."""
     argv = ["systemctl", "show", timer, "--property=NextElapseUSecRealtime", "--value"]
-    environment = {"PATH": SYSTEM_PATH, "TZ": "UTC", "LC_ALL": "C"}
+    environment = {"PATH": command.SYSTEM_PATH, "TZ": "UTC", "LC_ALL": "C"}
     try:
         done = subprocess.run(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=30)
         return float(_seconds(done.stdout.decode("ascii", "replace").strip()))
