@@ -58,11 +58,16 @@ def _mask(old: str | None, new: str, secret_keys: tuple[str, ...]) -> tuple[str 
         if match and match.group(2) in secret_keys:
             same = wanted.get(match.group(2)) == match.group(3)
             masked_old.append(match.group(1) + ("<secret>" if same else "<another secret>"))
-        elif line in known_lines or (match and match.group(2) in known_keys):
+        elif line in known_lines or (match and match.group(2) in known_keys and not _any(secret_keys, match.group(3))):
             masked_old.append(line)
         else:
             masked_old.append("<not shown: this file holds secrets>")  # what looks like its key may be base64
     return "\n".join(masked_old), "\n".join(masked_new)
+
+
+def _any(secret_keys: tuple[str, ...], text: str) -> bool:
+    """JSON may have a secret behind something else in the same line."""
+    return any(key in text for key in secret_keys)
 
 
 def _mask_suspects(old: str, known: set[str]) -> str:

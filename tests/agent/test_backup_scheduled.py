@@ -210,7 +210,7 @@ def test_a_job_that_cannot_be_read_is_a_failure(
 ) -> None:
     (tmp_path / "job").write_text("{")
     monkeypatch.setattr("sys.argv", ["agent.zip", str(tmp_path / "job")])
-    monkeypatch.setattr(scheduled.signal, "signal", lambda *arguments: None)
+    monkeypatch.setattr("signal.signal", lambda *arguments: None)
     assert scheduled.main() == 1
     assert "the job cannot be read" in capsys.readouterr().err
 

@@ -118,3 +118,35 @@ def test_other_hand_edits_are_shown() -> None:
 def test_a_line_that_stays_is_no_change_whatever_it_looks_like() -> None:
     ours = "# the password: never here"
     assert changes(unified("/x", f"{ours}\nold\n", f"{ours}\nnew\n")) == ["-old", "+new"]
+
+
+JSON = """{
+ "settings": {
+  "place": {
+   "access_key_id": "CANARY1",
+   "destination": "s3://bucket/backups",
+   "secret_access_key": "CANARY2"
+  }
+ },
+ "verify": "weekly"
+}
+"""
+JSON_KEYS = ("access_key_id", "secret_access_key")
+
+
+def test_secrets_in_json_are_hidden_too() -> None:
+    assert "CANARY" not in unified("/x", None, JSON, JSON_KEYS)
+    assert changes(unified("/x", JSON.replace("CANARY2", "CANARY3"), JSON, JSON_KEYS)) == [
+        '-   "secret_access_key": <another secret>',
+        '+   "secret_access_key": <secret>',
+    ]
+    assert changes(unified("/x", JSON.replace("weekly", "daily"), JSON, JSON_KEYS)) == [
+        '- "verify": "daily"',
+        '+ "verify": "weekly"',
+    ]
+
+
+def test_secrets_in_other_json_than_ours_are_hidden() -> None:
+    old = '{"access_key_id": "CANARY1",\n "token": "CANARY2", "secret_access_key": "CANARY3"}\nCANARY4\n'
+    old += ' "verify": "daily", "secret_access_key": "CANARY5"\n'
+    assert "CANARY" not in unified("/x", old, JSON, JSON_KEYS)

@@ -100,6 +100,49 @@ def test_names_every_missing_permission_and_leaves_nothing(
     assert fake.objects == {}
 
 
+# A place for backups from which nothing may be deleted.
+
+
+@pytest.fixture
+def append_only(fake: FakeS3, access: StoreAccess) -> StoreAccess:
+    fake.denied = {"DELETE"}
+    return replace(access, section="backup", append_only=True)
+
+
+def test_nothing_is_deleted_where_nothing_may_be(fake: FakeS3, append_only: StoreAccess) -> None:
+    told = prove(append_only)
+    assert told[:3] == ["put: ok", "list: ok", "get: ok"]
+    (key,) = fake.objects
+    assert told[3:] == [f"nothing is deleted there: {key} stays"]
+    assert not [line for line in fake.seen if line.startswith("DELETE")]
+    prove(append_only)
+    assert len(fake.objects) == 2  # never the same name: a policy may forbid to write over an object
+
+
+def test_it_is_proved_apart_from_the_artifacts(append_only: StoreAccess) -> None:
+    change = append_only.check(Context())
+    assert change is not None and change.summary == "prove put, get and list"
+    Path(append_only.state).write_text(json.dumps({"store_proof": append_only.proof()}))
+    assert append_only.check(Context()) is not None
+    Path(append_only.state).write_text(json.dumps({"backup_proof": append_only.proof()}))
+    assert append_only.check(Context()) is None
+    assert replace(append_only, append_only=False).check(Context()) is not None
+
+
+@pytest.mark.parametrize("denied", [{"PUT"}, {"LIST"}, {"GET"}, {"PUT", "LIST", "GET"}])
+def test_what_it_lacks_is_named_and_delete_is_not(fake: FakeS3, append_only: StoreAccess, denied: set[str]) -> None:
+    fake.denied = {*denied, "DELETE"}
+    message = failure(append_only).message
+    assert "s3:DeleteObject" not in message
+    assert all(ACTIONS[one] in message for one in denied - {"GET"})
+    assert ACTIONS["GET"] in message or "GET" not in denied
+
+
+def test_hints_are_about_its_part_of_the_deployment_file(fake: FakeS3, append_only: StoreAccess) -> None:
+    fake.region = "eu-west-3"
+    assert '[backup] region = "eu-west-3"' in failure(replace(append_only, region="eu-west-1")).hint
+
+
 def test_all_denied_may_be_another_ones_bucket(fake: FakeS3, access: StoreAccess) -> None:
     fake.denied = set(ACTIONS)
     assert "is bucket your bucket?" in failure(access).hint

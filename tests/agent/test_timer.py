@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_provision.agent.resources import timer
+from mlflow_provision.agent.resources import Context, timer
 from mlflow_provision.agent.resources.timer import Timer, TimerAbsent
 from tests.agent.converge import found, mend
 from tests.agent.fake_systemd import FakeSystemd
@@ -28,7 +28,7 @@ def test_changed_unit_files_are_read_again(systemd: FakeSystemd) -> None:
 
 
 def test_what_is_done_about_it_never_touches_the_backup_that_runs(systemd: FakeSystemd) -> None:
-    TIMER.apply(timer.Context())
+    TIMER.apply(Context())
     done = [call.removeprefix("systemctl ") for call in systemd.programs.calls]
     assert done == ["daemon-reload", f"enable --quiet {TIMER.unit}", f"restart {TIMER.unit}"]
 
