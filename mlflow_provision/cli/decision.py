@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlflow_provision.agent.protocol import CHANGED, Result
-from mlflow_provision.cli.planned import nobody_to_say_yes
+from mlflow_provision.cli.planned import pending_unasked
 from mlflow_provision.cli.target import Wanted, checked
 from mlflow_provision.console.text import plural
 from mlflow_provision.errors import ProvisionError
@@ -173,7 +173,7 @@ def _chosen(console: Console, manner: Manner, person: Callable[[], Asker], plan:
         return APPLY
     changes = len(plan.pending) if plan else 0
     if not console.asks:
-        raise nobody_to_say_yes(changes)
+        raise pending_unasked(changes)
     choices = [Choice(APPLY, "Yes, set it up" if changes else "Yes, it is as it should be")] if plan else []
     choices.append(Choice(CHANGE, "Change an answer"))
     if changes and not in_full:

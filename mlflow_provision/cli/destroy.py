@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from mlflow_provision.agent.protocol import CHANGED, FAILED
-from mlflow_provision.cli.command import again, reports
+from mlflow_provision.cli.command import reports
 from mlflow_provision.cli.connection import accept_flag, connected, where
 from mlflow_provision.cli.deployments import chosen, complete_name
 from mlflow_provision.cli.interrupt import stoppable
-from mlflow_provision.cli.planned import asked, say_plan
+from mlflow_provision.cli.planned import asked, say_plan, unasked
 from mlflow_provision.console.text import duration
-from mlflow_provision.errors import ExitCode, ProvisionError
+from mlflow_provision.errors import ExitCode
 
 if TYPE_CHECKING:
     from mlflow_provision.config import Deployment
@@ -71,11 +71,7 @@ def _confirmed(console: Console, deployment: Deployment, yes: bool) -> bool:
     if yes:
         return True
     if not console.asks:
-        raise ProvisionError(
-            "there is no terminal to ask whether to destroy it",
-            f"destroy without a question: {again()} --yes",
-            ExitCode.USAGE,
-        )
+        raise unasked("destroy it", "destroy")
     question = f"To destroy it, type its name ({deployment.name})"
     typed: str = asked(console, lambda: click.prompt(question, default="", show_default=False, err=True))
     return typed.strip() == deployment.name

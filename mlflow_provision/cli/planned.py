@@ -60,17 +60,23 @@ def confirmed(console: Console, changes: int, yes: bool) -> bool:
     if yes:
         return True
     if not console.asks:
-        raise nobody_to_say_yes(changes)
+        raise pending_unasked(changes)
     if asked(console, lambda: click.confirm(f"Apply {plural(changes, 'change')}?", err=True)):
         return True
     console.say("Nothing was changed.")
     return False
 
 
-def nobody_to_say_yes(changes: int) -> ProvisionError:
+def pending_unasked(changes: int) -> ProvisionError:
+    error = unasked("apply them", "apply")
+    return ProvisionError(f"{plural(changes, 'change')} pending, and {error.message}", error.hint, error.code)
+
+
+def unasked(whether: str, do: str) -> ProvisionError:
+    """Nobody is there to say yes: `whether` to "destroy it", for which one may type --yes to `do` it."""
     return ProvisionError(
-        f"{plural(changes, 'change')} pending, and there is no terminal to ask whether to apply them",
-        f"apply without a question: {again()} --yes",
+        f"there is no terminal to ask whether to {whether}",
+        f"{do} without a question: {again()} --yes",
         ExitCode.USAGE,
     )
 
