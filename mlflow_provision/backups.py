@@ -5,20 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mlflow_provision import blueprint
 from mlflow_provision.agent.protocol import Done, Event
+from mlflow_provision.agent.restore.wanted import SAFETY
+from mlflow_provision.blueprint import schedule
 from mlflow_provision.blueprint.backup import operator_folder, settings_request
 from mlflow_provision.config import Deployment, Secrets
 from mlflow_provision.config.deployment import OPERATOR
 from mlflow_provision.errors import ExitCode, ProvisionError
 from mlflow_provision.host import Host
-from mlflow_provision.host.program import operator
+from mlflow_provision.layout import Layout
 from mlflow_provision.provision import Facts, apply_resources, look, password_unknown, with_keys
 
-READY = ("backup", "backup-state", "backup-folder", "uv", "backup-age")  # resources that a backup by hand needs
 BY_HAND = "by hand"
 LATEST = "latest"
 ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
@@ -81,11 +81,13 @@ def folder_replies(folder: Path, name: str) -> Reply:
     return OperatorFolder(folder, name)
 
 
-def ready(reached: Reached) -> Iterator[Event]:
-    """Make the host ready to back up: its folders, and the tool that encrypts. Neither timer nor job is touched."""
+def ready(reached: Reached, kept: Deployment) -> Iterator[Event]:
+    """Make the host ready for what is done with backups: its folders, the tool that encrypts, and a copy of the
+    deployment file, which says `kept`. Neither the timer nor what it does is touched."""
     deployment, facts = reached.deployment, reached.facts
-    wanted = blueprint.blueprint(deployment, reached.secrets, facts, operator())
-    resources = [resource for resource in wanted if resource.id in READY]
+    root = PurePosixPath(facts["root"]["path"])
+    said = kept if kept.backup.destination else deployment  # a first place is about to be kept
+    resources = [*schedule.deployment_file(Layout(said, root)), *schedule.ready(Layout(deployment, root))]
     return apply_resources(reached.host, resources, deployment, facts, f"backup {deployment.name}")
 
 
@@ -126,6 +128,11 @@ def download(reached: Reached, id: str, folder: Path) -> Iterator[Event]:
     """Copy all objects of a backup into a folder on this machine, which is a place for `restore` afterwards."""
     to = {"destination": f"{OPERATOR}{folder}"}
     return reached.request("download", folder_replies(folder, reached.deployment.name), id=id, to=to)
+
+
+def regular(backups: Sequence[Backup]) -> list[Backup]:
+    """Those that no restore made before it began: one that is repeated must not bring back what it was to replace."""
+    return [backup for backup in backups if not str(backup["reason"]).startswith(SAFETY)] or list(backups)
 
 
 def found(backups: Sequence[Backup], word: str, name: str) -> Backup:

@@ -87,9 +87,9 @@ def restore(reached: Reached, wish: Wish) -> Iterator[Event]:
     return _request(reached, "restore", wish)
 
 
-def undo(reached: Reached, wish: Wish) -> Iterator[Event]:
-    """Back to what was there before a restore that was interrupted."""
-    return _request(reached, "undo", wish)
+def undo(reached: Reached) -> Iterator[Event]:
+    """Back to what was there before a restore that was interrupted; its answer is `{"id", "state"}`."""
+    return _request(reached, "undo", Wish({"id": ""}))
 
 
 def refuse_stranger(reached: Reached, seen: dict[str, Any], known_host: str) -> None:

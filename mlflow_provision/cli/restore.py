@@ -49,6 +49,7 @@ class Order:
 @place_flags("--from")
 @click.option("--no-safety-backup", is_flag=True, help="Do not back up first what is there now.")
 @click.option("--no-artifacts", is_flag=True, help="Leave the artifacts as they are.")
+@click.option("--undo", is_flag=True, help="Take back a restore that was interrupted.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask for the name.")
 @accept_flag
 @reports
@@ -59,6 +60,7 @@ def restore_command(
     target: str | None,
     no_safety_backup: bool,
     no_artifacts: bool,
+    undo: bool,
     yes: bool,
     accept_new_host_key: bool,
     **flags: Any,
@@ -81,6 +83,8 @@ def restore_command(
         raise ProvisionError(f"{wish} or --latest?", "give one of them", ExitCode.USAGE)
     deployment, path = wanted(console, name, flags)
     need_place(deployment)
+    if undo:
+        return _undo(console, deployment, path, yes, accept_new_host_key, wish or latest or target)
     order = Order(LATEST if latest else wish, target or "", not no_safety_backup, not no_artifacts, yes)
     _refuse_early(console, order)
     return _restore(console, deployment, path, order, accept_new_host_key)
@@ -89,7 +93,8 @@ def restore_command(
 def _restore(
     console: Console, deployment: Deployment, path: Path, order: Order, accept_new_host_key: bool
 ) -> ExitCode | None:
-    from mlflow_provision import restoring
+    from mlflow_provision import backups, restoring
+    from mlflow_provision.config import load
 
     secrets = with_passphrase(console, deployment, secrets_of(path))
     there = restoring.elsewhere(deployment, order.target) if order.target else deployment
@@ -106,14 +111,50 @@ def _restore(
             console.say("Nothing was changed.")
             return ExitCode.FAILED
         with stoppable(console, host):
+            console.steps(backups.ready(backups.reading(ready, wish.backup), load(path)))
             console.steps(restoring.restore(ready, wish), shown=EVERYTHING)
         answer = console.document.details["restore"] = console.answer
         _note_host(console, path, ready.deployment)
-        if restoring.blank(site):
+        if _is_new(console, site, order):
             _scheduled_again(console, host, path)
     say_ending(console, ready.deployment, wish, answer)
     if order.target and order.target != deployment.host:
         say_old_host(console, deployment)
+    return None
+
+
+def _is_new(console: Console, site: Reached, order: Order) -> bool:
+    """Was this server set up for the restore, now or before an interruption? Then nothing is scheduled there yet."""
+    from mlflow_provision import restoring
+
+    compared = console.document.details.get("compared")
+    return restoring.blank(site) or bool(order.target) or bool(compared and not compared["now"]["used"])
+
+
+def _undo(
+    console: Console, deployment: Deployment, path: Path, yes: bool, accept_new_host_key: bool, more: object
+) -> ExitCode | None:
+    """What was there before a restore that was killed half-way."""
+    from mlflow_provision import restoring
+
+    if more:
+        raise ProvisionError(
+            "--undo takes back the restore that was interrupted, and no other",
+            f"mlflow-provision restore {deployment.name} --undo",
+            ExitCode.USAGE,
+        )
+    _refuse_unasked(console, yes)
+    with connected(console, deployment, accept_new_host_key) as host:
+        with console.busy("Looking at " + where(deployment)):
+            site = restoring.site(host, deployment, secrets_of(path))
+        site.require_password()
+        if not _confirmed(console, deployment, yes, "take back its restore"):
+            console.say("Nothing was changed.")
+            return ExitCode.FAILED
+        with stoppable(console, host):
+            console.steps(restoring.undo(site), shown=EVERYTHING)
+    console.document.details["undone"] = console.answer
+    console.say(f"The restore of {console.answer['id']} is taken back: {console.answer['state']}.", "good")
     return None
 
 
@@ -125,14 +166,14 @@ def _wish(console: Console, site: Reached, order: Order) -> Wish:
     with console.busy(f"Reading {site.place}"):
         there_are = backups.listed(looking)
     id = order.id or _chosen(console, there_are, site.deployment)
-    backup = backups.usable(backups.found(there_are, id, site.deployment.name))
+    meant = backups.regular(there_are) if id == LATEST else there_are
+    backup = backups.usable(backups.found(meant, id, site.deployment.name))
     return restoring.Wish(backup, identity(console, backup, site.secrets), order.safety, order.artifacts)
 
 
 def _chosen(console: Console, there_are: list[dict[str, Any]], deployment: Deployment) -> str:
     """What a person says who sees them all."""
-    usable = [backup for backup in there_are if not backup["problem"]]
-    if len(usable) < 2:
+    if len(there_are) < 2:
         return LATEST
     console.say(f"Backups of {deployment.name} in {deployment.backup.destination}:", "strong")
     console.table(HEADER, [row(backup) for backup in there_are])
@@ -143,7 +184,8 @@ def _chosen(console: Console, there_are: list[dict[str, Any]], deployment: Deplo
         from mlflow_provision.backups import usable as not_damaged
 
         try:
-            return str(not_damaged(found(there_are, text.strip(), deployment.name))["id"])
+            word = text.strip()
+            return word if word == LATEST else str(not_damaged(found(there_are, word, deployment.name))["id"])
         except ProvisionError as error:
             raise click.UsageError(error.message) from None
 
@@ -155,22 +197,20 @@ def _chosen(console: Console, there_are: list[dict[str, Any]], deployment: Deplo
 
 def _agreed(console: Console, site: Reached, wish: Wish, order: Order, known_host: str) -> Reached | None:
     """The host that is ready for it, if a person (or --yes) wants what would happen."""
-    from mlflow_provision import backups, restoring
+    from mlflow_provision import restoring
 
     site.require_password()
-    with stoppable(console, site.host):
-        console.steps(backups.ready(backups.reading(site, wish.backup)))
     with console.busy("Comparing"):
         seen = restoring.compared(site, wish)
     restoring.refuse_stranger(site, seen, known_host)
     console.document.details["compared"] = seen
     say_summary(console, site, wish, seen)
-    return site if _confirmed(console, site.deployment, order) else None
+    return site if _confirmed(console, site.deployment, order.yes) else None
 
 
 def _set_up(console: Console, host: Host, site: Reached, wish: Wish, path: Path, order: Order) -> Reached | None:
     """A blank host becomes a verified server first, if that is wanted."""
-    from mlflow_provision import backups, restoring
+    from mlflow_provision import restoring
     from mlflow_provision.cli.verified import verified
     from mlflow_provision.config import load
     from mlflow_provision.provision import apply, prepare
@@ -181,7 +221,7 @@ def _set_up(console: Console, host: Host, site: Reached, wish: Wish, path: Path,
     with console.busy("Looking at " + where(deployment)):
         prepared = prepare(host, own, site.secrets)
     say_setup(console, prepared, wish, changed_version=deployment.mlflow.version != site.deployment.mlflow.version)
-    if not _confirmed(console, deployment, order):
+    if not _confirmed(console, deployment, order.yes):
         return None
     _keep_password(path, prepared)
     with stoppable(console, host):
@@ -189,10 +229,7 @@ def _set_up(console: Console, host: Host, site: Reached, wish: Wish, path: Path,
     console.document.changes = sum(result.verdict == CHANGED for result in results)
     verified(console, host, prepared, kill=False)
     console.say("Restoring", "strong")
-    ready = restoring.site(host, replace(prepared.deployment, backup=deployment.backup), prepared.secrets)
-    with stoppable(console, host):
-        console.steps(backups.ready(backups.reading(ready, wish.backup)))
-    return ready
+    return restoring.site(host, replace(prepared.deployment, backup=deployment.backup), prepared.secrets)
 
 
 def _scheduled_again(console: Console, host: Host, path: Path) -> None:
@@ -241,7 +278,11 @@ def _refuse_early(console: Console, order: Order) -> None:
         raise ProvisionError(
             "there is no terminal to ask which backup", f"take the newest: {again()} --latest", ExitCode.USAGE
         )
-    if not order.yes:
+    _refuse_unasked(console, order.yes)
+
+
+def _refuse_unasked(console: Console, yes: bool) -> None:
+    if not (yes or console.asks):
         raise ProvisionError(
             "there is no terminal to ask whether to restore",
             f"restore without a question: {again()} --yes",
@@ -249,9 +290,9 @@ def _refuse_early(console: Console, order: Order) -> None:
         )
 
 
-def _confirmed(console: Console, deployment: Deployment, order: Order) -> bool:
-    if order.yes:
+def _confirmed(console: Console, deployment: Deployment, yes: bool, what: str = "restore it") -> bool:
+    if yes:
         return True
-    question = f"To restore it, type its name ({deployment.name})"
+    question = f"To {what}, type its name ({deployment.name})"
     typed: str = asked(console, lambda: click.prompt(question, default="", show_default=False, err=True))
     return typed.strip() == deployment.name

@@ -26,21 +26,19 @@ def say_summary(console: Console, site: Reached, wish: Wish, seen: dict[str, Any
     _say_backup(console, wish)
     for number, path in enumerate(seen["replaces"]):
         _say(console, "" if number else "Replaced", console.shortened(path))
+    for problem in seen["now"]["problems"].values():
+        _say(console, "Damaged", f"what is there now cannot be read: {problem}")
     lost = newer(seen["newer"])
-    _say(console, "Lost", f"{lost}, newer than the backup" if lost else "nothing: nothing is newer than the backup")
-    if lost:
-        console.say("            (unless you restore the safety backup again)" if wish.safety else "", "faint")
+    _say(console, "Goes away", f"{lost}, newer than the backup" if lost else "nothing: no run is newer than the backup")
     _say_artifacts(console, deployment, wish)
-    if wish.safety:
-        _say(console, "Safety", f"what is there now is backed up first, to {site.place}")
-    else:
-        _say(console, "Safety", "NONE: what is there now is not backed up first (--no-safety-backup)")
+    _say_safety(console, site, wish, seen)
     if seen["migrates"]:
         _say(console, "Schema", f"older: a copy is migrated to MLflow {deployment.mlflow.version} before it is used")
     if seen["unfinished"]:
-        _say(console, "Before", "an earlier restore was interrupted: it is undone first")
-    _say(console, "Users", f"as they were then; {deployment.auth.admin_username} keeps today's password")
-    console.say("The server is away for some seconds meanwhile.")
+        _say(console, "Before", f"the restore of {seen['unfinished']['id']} was interrupted: it is taken back first")
+    users = "stay as they are: this backup has none" if seen["keeps_users"] else "as they were then"
+    _say(console, "Users", f"{users}; {deployment.auth.admin_username} keeps today's password")
+    console.say("The server is away for some seconds meanwhile. If anything fails, it runs on with what it has now.")
     console.say()
 
 
@@ -67,10 +65,12 @@ def say_ending(console: Console, deployment: Deployment, wish: Wish, answer: dic
     if rows := content(wish.backup):
         console.say(f"  Content   {rows}")
     console.say(f"  Address   {address(deployment)}")
-    if safety := answer.get("safety"):
-        console.say(f"  Way back  {shown('restore', safety, deployment.name)}")
-    if aside := answer.get("aside"):
-        console.say(f"  Replaced  kept on the host in {console.shortened(aside)}")
+    if answer["migrated"]:
+        console.say(f"  Schema    migrated from MLflow {answer['mlflow_version']} to {deployment.mlflow.version}")
+    console.say(f"  Away for  {duration(answer['seconds_down']) or 'no time'}")
+    if answer["safety"]:
+        console.say(f"  Way back  {shown('restore', answer['safety'], deployment.name)}")
+    console.say(f"  Replaced  kept on the host in {console.shortened(answer['before'])}")
 
 
 def say_old_host(console: Console, deployment: Deployment) -> None:
@@ -80,6 +80,17 @@ def say_old_host(console: Console, deployment: Deployment) -> None:
             f"if {deployment.host} still runs, it goes on backing itself up to the same place: "
             f"stop that there with `sudo systemctl disable --now mlflow-{deployment.name}-backup.timer`"
         )
+
+
+def _say_safety(console: Console, site: Reached, wish: Wish, seen: dict[str, Any]) -> None:
+    if not wish.safety:
+        _say(console, "Safety", "NONE: what is there now is not backed up first (--no-safety-backup)")
+    elif seen["now"]["problems"]:
+        _say(console, "Safety", "what can be read is backed up first; what is damaged is kept as files on the host")
+    elif not seen["now"]["used"]:
+        _say(console, "Safety", "none is needed: nobody has used this server yet")
+    else:
+        _say(console, "Safety", f"what is there now is backed up first, to {site.place}")
 
 
 def newer(counts: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from mlflow_provision.cli.command import reports
 from mlflow_provision.cli.connection import accept_flag, connected
 from mlflow_provision.cli.deployments import chosen, named
 from mlflow_provision.cli.interrupt import stoppable
-from mlflow_provision.console.text import size
+from mlflow_provision.console.text import ago, elapsed, size
 from mlflow_provision.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _rows(deployment: Deployment, status: Status, version: str | None) -> list[t
     rows += [("host", deployment.host), ("MLflow", version or "not set up"), ("address", address(deployment))]
     if status["running"]:
         rows += [
-            ("up for", _age(status["seconds"])),
+            ("up for", elapsed(status["seconds"])),
             ("process", str(status["pid"])),
             ("memory", size(status["memory"])),
         ]
@@ -87,10 +87,10 @@ def backup_rows(backup: dict[str, Any], now: float) -> list[tuple[str, str]]:
     """How backups fare: the last one, what went wrong since, and when the next one comes. `now`: seconds since 1970."""
     rows = [("backup", _last_backup(backup, now))]
     if failed := backup.get("failed"):
-        rows.append(("", f"{failed['what']} failed {_ago(failed['at'], now)}: {failed['message']}"))
+        rows.append(("", f"{failed['what']} failed {ago(failed['at'], now)}: {failed['message']}"))
         rows += [("", line) for line in failed["hint"].splitlines()]
     if backup["next"] is not None:
-        rows.append(("", f"the next one in {_age(max(0.0, backup['next'] - now))}"))
+        rows.append(("", f"the next one in {elapsed(max(0.0, backup['next'] - now))}"))
     elif backup["scheduled"]:
         rows.append(("", "its timer does not run: mlflow-provision setup puts that right"))
     return rows
@@ -100,23 +100,8 @@ def _last_backup(backup: dict[str, Any], now: float) -> str:
     made, verified = backup.get("made"), backup.get("verified")
     if not made:
         return "none yet"
-    told = f"{_ago(made['at'], now)}, {size(made['stored_size'])}"
-    return f"{told}, verified {_ago(verified['at'], now)}" if verified else f"{told}, never verified"
-
-
-def _ago(moment: float, now: float) -> str:
-    return f"{_age(now - moment)} ago" if now >= moment else "in the future, by the host's clock"
-
-
-def _age(seconds: float) -> str:
-    """`3 d 4 h`, `2 h 5 min`, `12 s`: two units are enough."""
-    rest = int(seconds)
-    parts: list[str] = []
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
-        count, rest = divmod(rest, length)
-        if count or (unit == "s" and not parts):
-            parts.append(f"{count} {unit}")
-    return " ".join(parts[:2])
+    told = f"{ago(made['at'], now)}, {size(made['stored_size'])}"
+    return f"{told}, verified {ago(verified['at'], now)}" if verified else f"{told}, never verified"
 
 
 status_command = _command(

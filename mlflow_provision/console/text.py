@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-_]")
+_SKEW = 60.0  # seconds that two clocks may differ without a word
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -41,6 +42,11 @@ def elapsed(seconds: float) -> str:
         if count or (unit == "s" and not parts):
             parts.append(f"{count} {unit}")
     return " ".join(parts[:2])
+
+
+def ago(moment: float, now: float) -> str:
+    """`2 h 5 min ago`, by the clock that says `now`; both are seconds since 1970."""
+    return f"{elapsed(now - moment)} ago" if now >= moment - _SKEW else "in the future, by the host's clock"
 
 
 def size(count: float) -> str:

@@ -10,6 +10,7 @@ from mlflow_provision.agent.protocol import CHANGED, OK, Done, Event, Progress, 
 from tests.unit.fake_host import FakeHost
 
 NEWEST, OLDER = "20261121T153012Z-4f2a9c", "20261120T031500Z-00aa11"
+SAFETY = "20261121T160000Z-5afe5a"
 APPLIED = {"name": "server", "mlflow_version": "3.17.2"}
 
 
@@ -50,9 +51,10 @@ class BackupHost(FakeHost):
         ]
         self.seen: dict[str, Any] = {
             "backup": backup(),
-            "now": {"rows": {"mlflow.db": {"runs": 155}}, "mlflow_version": "3.17.2", "used": True},
+            "now": {"rows": {"mlflow.db": {"runs": 155}}, "problems": {}, "mlflow_version": "3.17.2", "used": True},
             "newer": {"runs": 35, "experiments": 2, "users": 1, "since": time.time() - 7500},
             "replaces": ["/opt/mlflow/server/data/mlflow.db", "/opt/mlflow/server/data/basic_auth.db"],
+            "keeps_users": False,
             "migrates": False,
             "unfinished": None,
         }
@@ -96,4 +98,20 @@ class BackupHost(FakeHost):
             return {"decisions": self.decisions, "removed": removed, "freed": 120_000_000 if removed else 0}
         if action == "look":
             return self.seen
-        return {"id": data["id"]}
+        if action == "undo":
+            return {"id": OLDER, "state": "the server runs with what it had"}
+        return {
+            "id": data["id"],
+            "made": time.time() - 7500,
+            "mlflow_version": "3.17.2",
+            "rows": {},
+            "migrated": False,
+            "artifacts": {},
+            "keeps_users": False,
+            "safety": SAFETY if data["safety"] else "",
+            "no_safety": "",
+            "before": f"/opt/mlflow/server/backup/before-{data['id']}",
+            "was": "healthy",
+            "seconds_down": 7.5,
+            "checks": [],
+        }

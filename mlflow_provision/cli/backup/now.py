@@ -51,13 +51,14 @@ def now_command(
     mlflow-provision backup prod --to s3://bucket/backups --instance-role
     """
     from mlflow_provision import backups
+    from mlflow_provision.config import load
 
     deployment, path = wanted(console, name, flags)
     if not deployment.backup.destination:
         deployment = moved(deployment, {"backup.destination": ask_place(console, deployment)})
     secrets = with_passphrase(console, deployment, secrets_of(path))
     with asked_host(console, deployment, secrets, accept_new_host_key) as reached, stoppable(console, reached.host):
-        console.steps(backups.ready(reached), shown=DIFFERENCES)
+        console.steps(backups.ready(reached, load(path)), shown=DIFFERENCES)
         known = _known_identity(reached)
         console.steps(backups.make(reached, not no_artifacts, not no_verify, known), shown=EVERYTHING)
     _say(console, reached, console.answer["backup"])

@@ -112,6 +112,20 @@ def _set(
     return set_up(console, Wanted(wanted, path), yes, accept_new_host_key)
 
 
+def _say_crontab(console: Console, deployment: Deployment, facts: dict[str, Any]) -> None:
+    """Nothing runs by itself for a person without systemd, unless that person says so."""
+    from pathlib import PurePosixPath
+
+    from mlflow_provision.blueprint.schedule import crontab_line
+    from mlflow_provision.layout import Layout
+
+    line = crontab_line(Layout(deployment, PurePosixPath(facts["root"]["path"])))
+    console.document.details["schedule"]["crontab"] = line
+    console.say()
+    console.say("A server without root has no timer. Add this line with `crontab -e`:", "strong")
+    console.say(line)
+
+
 def _show(console: Console, deployment: Deployment, accept_new_host_key: bool) -> None:
     from mlflow_provision.provision import control
 
@@ -121,6 +135,9 @@ def _show(console: Console, deployment: Deployment, accept_new_host_key: bool) -
             connected(console, deployment, accept_new_host_key) as host,
             console.busy("Looking at " + where(deployment)),
         ):
-            status, _ = control(host, "status", deployment)
+            status, facts = control(host, "status", deployment)
+        console.home = facts["home"] if deployment.scope == "user" else ""
         state = status.get("backup") or {}
     say_schedule(console, deployment, state)
+    if deployment.backup.scheduled and deployment.scope == "user":
+        _say_crontab(console, deployment, facts)

@@ -8,9 +8,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from mlflow_provision.cli.backup.place import ON_THIS_MACHINE
-from mlflow_provision.cli.backup.shown import age
 from mlflow_provision.cli.command import shown
-from mlflow_provision.console.text import duration, elapsed, size
+from mlflow_provision.console.text import ago, duration, elapsed, size
 
 if TYPE_CHECKING:
     from mlflow_provision.config import Deployment
@@ -30,7 +29,7 @@ def say_schedule(console: Console, deployment: Deployment, state: dict[str, Any]
     console.document.details["schedule"] = {**asdict(backup), "scheduled": backup.scheduled, "state": state}
     if not backup.destination:
         console.say(f"{deployment.name} has no backups: there is no place for them yet.", "bad")
-        console.say(f"  One now    {shown('backup', deployment.name, '--to', ON_THIS_MACHINE)}")
+        console.say(f"  One now    {shown('backup', deployment.name)} --to {ON_THIS_MACHINE}")
         console.say(f"  Every day  {shown('backup', 'schedule', deployment.name, '--every', 'daily', '--to', 'PLACE')}")
         return
     if backup.scheduled:
@@ -42,22 +41,23 @@ def say_schedule(console: Console, deployment: Deployment, state: dict[str, Any]
 
 
 def _rows(deployment: Deployment, state: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    backup = deployment.backup
+    backup, now = deployment.backup, time.time()
     if failed := state.get("failed"):
-        yield "failed", f"{age(failed['at'])} ago: {failed['message']}"
-        if failed.get("hint"):
-            yield "", failed["hint"]
+        yield "failed", f"{failed['what']}, {ago(failed['at'], now)}: {failed['message']}"
+        for line in failed["hint"].splitlines():
+            yield "", line
     if made := state.get("made"):
         took = duration(made["seconds"]) or "no time"
-        yield "last", f"{age(made['at'])} ago: {made['id']}, {size(made['stored_size'])} in {took}, {made['reason']}"
+        yield "last", f"{ago(made['at'], now)}: {made['id']}, {size(made['stored_size'])} in {took}, {made['reason']}"
     else:
         yield "last", "none yet"
     if verified := state.get("verified"):
-        yield "verified", f"{age(verified['at'])} ago: {verified['id']}"
+        yield "verified", f"{ago(verified['at'], now)}: {verified['id']}"
     if pruned := state.get("pruned"):
-        yield "pruned", f"{age(pruned['at'])} ago: {len(pruned['removed'])} removed"
-    if backup.scheduled:
+        yield "pruned", f"{ago(pruned['at'], now)}: {len(pruned['removed'])} removed"
+    if backup.scheduled and deployment.scope == "system":
         yield "next", _next(deployment, state)
+    if backup.scheduled:
         yield "verifies", backup.verify if backup.verify != "off" else "never by itself"
     keeps = [words.format(getattr(backup, key)) for key, words in _KEPT.items() if getattr(backup, key)]
     yield "keeps", "everything: the host never deletes one" if backup.append_only else ", ".join(keeps)

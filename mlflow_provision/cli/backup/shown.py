@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from mlflow_provision.console.text import elapsed, plural, size
+from mlflow_provision.console.text import ago, elapsed, plural, size
 
 HEADER = ("ID", "AGE", "SIZE", "MLFLOW", "VERIFIED", "REASON")
 _TABLES = {"experiments": "experiment", "runs": "run", "users": "user"}
@@ -36,8 +36,8 @@ def verified(backup: dict[str, Any]) -> str:
     mark = backup["verified"]
     if not mark:
         return "no"
-    ago = f"{age(mark['at'])} ago"
-    return ago if mark["level"] == "full" else f"{mark['level']}, {ago}"
+    when = ago(mark["at"], time.time())
+    return when if mark["level"] == "full" else f"{mark['level']}, {when}"
 
 
 def described(backup: dict[str, Any]) -> str:

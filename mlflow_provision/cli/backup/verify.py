@@ -36,6 +36,7 @@ def verify_command(console: Console, words: tuple[str, ...], accept_new_host_key
     only the sums are checked.
     """
     from mlflow_provision import backups
+    from mlflow_provision.config import load
 
     wish, name = parted(words)
     deployment, path = wanted(console, name, flags)
@@ -45,7 +46,7 @@ def verify_command(console: Console, words: tuple[str, ...], accept_new_host_key
             backup = backups.usable(backups.found(backups.listed(reached), wish or LATEST, deployment.name))
         key = identity(console, backup, secrets, may_do_without=True)
         with stoppable(console, reached.host):
-            console.steps(backups.ready(backups.reading(reached, backup)))
+            console.steps(backups.ready(backups.reading(reached, backup), load(path)))
             console.steps(backups.verify(reached, backup["id"], key), shown=EVERYTHING)
     answer = console.answer
     console.document.details["verified"] = answer
