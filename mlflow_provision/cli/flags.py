@@ -29,8 +29,17 @@ KEYS = {
     "default_permission": "auth.default_permission",
     "backups": "backup.destination",
     "backup_schedule": "backup.schedule",
+    "backup_credentials": "backup.credentials",
+    "backup_profile": "backup.profile",
+    "backup_verify": "backup.verify",
+    "backup_encryption": "backup.encryption",
+    "backup_recipient": "backup.recipient",
+    "backup_artifacts": "backup.artifacts",
+    "append_only": "backup.append_only",
+    "keep_last": "backup.keep_last",
     "keep_daily": "backup.keep_daily",
     "keep_weekly": "backup.keep_weekly",
+    "keep_monthly": "backup.keep_monthly",
 }
 
 _OPTIONS = (
@@ -49,10 +58,19 @@ _OPTIONS = (
     click.option("--index-url", metavar="URL", help="A mirror of the Python package index."),
     click.option("--admin-username", metavar="NAME", help="The administrator.  [default: admin]"),
     click.option("--default-permission", metavar="LEVEL", help="Of users on what others made.  [default: READ]"),
-    click.option("--backups", metavar="PLACE", help="Where backups are to go. Noted; none is made yet."),
-    click.option("--backup-schedule", metavar="EVERY", help="hourly, daily or weekly.  [default: daily]"),
+    click.option("--backups", metavar="PLACE", help="s3://…, a folder on the host, or operator:~/folder here."),
+    click.option("--backup-schedule", metavar="EVERY", help="hourly, daily, weekly or off.  [default: daily]"),
+    click.option("--backup-verify", metavar="EVERY", help="daily, weekly, monthly or off.  [default: weekly]"),
+    click.option("--backup-credentials", metavar="HOW", help="instance-role, profile or keys, for their bucket."),
+    click.option("--backup-profile", metavar="PROFILE", help="Use their bucket with this AWS profile."),
+    click.option("--backup-encryption", metavar="HOW", help="passphrase or recipient.  [default: none]"),
+    click.option("--backup-recipient", metavar="KEY", help="Encrypt backups to this age public key."),
+    click.option("--backup-artifacts/--no-backup-artifacts", default=None, help="Those in a folder of the host."),
+    click.option("--append-only/--no-append-only", default=None, help="The host may not delete backups."),
+    click.option("--keep-last", type=int, metavar="N", help="Newest backups to keep.  [default: 3]"),
     click.option("--keep-daily", type=int, metavar="N", help="Daily backups to keep.  [default: 7]"),
     click.option("--keep-weekly", type=int, metavar="N", help="Weekly backups to keep.  [default: 4]"),
+    click.option("--keep-monthly", type=int, metavar="N", help="Monthly backups to keep.  [default: 0]"),
     click.option("--scope", type=click.Choice(["system", "user"]), help="user: without root, only for local."),
     click.option("-i", "--identity", type=click.Path(dir_okay=False), metavar="FILE", help="The SSH key to use."),
 )
@@ -72,6 +90,10 @@ def given(flags: Mapping[str, Any]) -> dict[str, Any]:
         typed["auth.default_permission"] = typed["auth.default_permission"].upper()
     if "identity_file" in typed:
         typed["identity_file"] = str(Path(typed["identity_file"]).expanduser().absolute())
+    if "backup.recipient" in typed:
+        typed.setdefault("backup.encryption", "recipient")
+    if "backup.profile" in typed:
+        typed.setdefault("backup.credentials", "profile")
     typed.update(_credentials(flags))
     return typed
 

@@ -80,6 +80,7 @@ class Backup:
 
 OPERATOR = "operator:"  # begins a destination on the operator's machine
 OFF = "off"
+OF_A_BUCKET = ("region", "endpoint_url", "credentials", "profile")  # keys that no other place for backups has
 
 
 @dataclass(frozen=True)

@@ -111,6 +111,14 @@ def test_another_place_on_the_own_machine_has_no_schedule() -> None:
     assert changed(known, {"backup.destination": "/srv/b"}).backup.schedule == "daily"
 
 
+def test_another_place_drops_what_belonged_to_the_bucket() -> None:
+    bucket = Backup("s3://other/b", credentials="keys", region="us-west-1", append_only=True, keep_last=5)
+    known = Deployment("prod", "ubuntu@host", backup=bucket)
+    assert changed(known, {"backup.destination": "/srv/b"}).backup == Backup("/srv/b", keep_last=5)
+    assert changed(known, {"backup.destination": "s3://third"}).backup.credentials == "keys"
+    assert changed(known, {"backup.destination": ""}).backup == Backup()
+
+
 RECIPIENT = "age1vmzusqhl7609en8azvc02tdq60lzcp883fy267lylrzpcy03zsdshan3p8"
 
 

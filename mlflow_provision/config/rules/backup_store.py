@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mlflow_provision.config.deployment import Deployment
+from mlflow_provision.config.deployment import OF_A_BUCKET, Deployment
 from mlflow_provision.config.rules.artifacts import CREDENTIALS, PROFILE, region_problem
 from mlflow_provision.config.rules.urls import url_problem
 from mlflow_provision.config.wording import did_you_mean, one_of, shown
-
-OF_A_BUCKET = ("region", "endpoint_url", "credentials", "profile")
 
 
 def backup_store_problems(deployment: Deployment) -> Iterator[str]:
