@@ -10,38 +10,26 @@ from typing import Any
 from mlflow_provision.agent.protocol import CHANGED, FAILED, OK, Done, Event, Output, Result, Start
 from mlflow_provision.errors import ProvisionError
 from mlflow_provision.host import Reply
+from tests.unit import hosts
 
 CHECKS = ("is healthy", "refuses a wrong password", "takes an artifact")
 
 
 def facts(**changed: Any) -> dict[str, Any]:
-    """What a fresh Debian host says of itself."""
-    return {
-        "os": {"id": "debian", "version": "12", "name": "Debian GNU/Linux 12 (bookworm)"},
-        "arch": "x86_64",
-        "libc": "2.36",
-        "python": {"path": "/usr/bin/python3", "version": "3.11.2"},
+    """What a fresh Debian host says of itself to Ana."""
+    of_ana = {
         "user": "ana",
         "uid": 1000,
         "home": "/home/ana",
         "hostname": "box",
         "addresses": ["10.0.0.7"],
-        "cpus": 2,
-        "memory": 4 << 30,
         "disk_free": 50 << 30,
         "time": time.time(),
-        "systemd": 252,
         "root": {"path": "/home/ana/mlflow", "state": "absent"},
-        "unit": "absent",
-        "port_owner": None,
         "free_port": 5001,
-        "applied": None,
-        "deployments": [],
-        "admin_exists": False,
-        "release_installed": False,
         "index": {"error": "", "hint": "", "versions": ["3.17.2", "3.17.1"], "half_published": ["3.18.0"]},
-        **changed,
     }
+    return hosts.facts(**{**of_ana, **changed})
 
 
 class FakeHost:
