@@ -11,7 +11,7 @@ import click
 import pytest
 
 from mlflow_provision.cli import cli
-from mlflow_provision.cli.group import COMMANDS
+from mlflow_provision.cli.group import COMMANDS, LazyGroup
 from mlflow_provision.errors import ExitCode
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -20,10 +20,34 @@ PAGES = [page for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.m
 OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z-]*")
 
 
+def all_commands() -> Iterator[str]:
+    """`setup`, …, `backup`, `backup now`, …"""
+    for name in COMMANDS:
+        yield name
+        if isinstance(group := command(name), LazyGroup):
+            yield from (f"{name} {inner}" for inner in group.table)
+
+
 def command(name: str) -> click.Command:
-    found = cli.get_command(click.Context(cli), name)
-    assert found is not None
+    """The command of one or two words; a first word that is a group may be followed by what its first command takes."""
+    found: click.Command | None = cli
+    for word in name.split():
+        assert isinstance(found, click.Group), name
+        found = found.get_command(click.Context(found), word)
+        assert found is not None, name
     return found
+
+
+def meant(words: list[str]) -> str:
+    """The command that somebody runs who types these words."""
+    group = command(words[0]) if words[0] in COMMANDS else None
+    if not isinstance(group, LazyGroup):
+        return words[0]
+    first = words[1] if len(words) > 1 else ""
+    return f"{words[0]} {first if first in group.table else 'now'}"
+
+
+NAMES = list(all_commands())
 
 
 def options(name: str) -> set[str]:
@@ -43,17 +67,23 @@ def section(name: str) -> str:
     return "".join(wanted)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_command_and_option_is_documented(name: str) -> None:
     documented = set(OPTION.findall(section(name)))
     assert options(name) <= documented
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_option_in_a_section_exists(name: str) -> None:
     own = section(name).split("Options that many commands have")[0]
     table = [line.split("|")[1] for line in own.splitlines() if line.startswith("| `-")]
     assert set(OPTION.findall("".join(table))) <= options(name)
+
+
+def test_nested_commands_are_found() -> None:
+    assert {"setup", "backup", "backup now", "backup list"} <= set(NAMES)
+    assert meant(["backup", "prod", "--to", "x"]) == "backup now" == meant(["backup"])
+    assert meant(["backup", "verify", "20261121"]) == "backup verify" and meant(["plan", "now"]) == "plan"
 
 
 def test_every_exit_code_is_documented() -> None:
@@ -68,7 +98,7 @@ def test_what_the_pages_tell_people_to_type_exists(page: Path) -> None:
         if len(words) < 2 or not re.fullmatch(r"[a-z]+", words[1]):
             continue
         assert words[1] in COMMANDS, line
-        unknown = {word for word in words[2:] if OPTION.fullmatch(word)} - options(words[1])
+        unknown = {word for word in words[2:] if OPTION.fullmatch(word)} - options(meant(words[1:]))
         assert not unknown, line
 
 
@@ -81,7 +111,7 @@ def test_pictures_are_there_and_load_nothing(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_options_that_the_pages_mention_exist(page: Path) -> None:
-    known = {"--version"}.union(*(options(name) for name in COMMANDS))
+    known = {"--version"}.union(*(options(name) for name in NAMES))
     mentioned = set(re.findall(r"`(--[a-z][a-z-]*)[^`]*`", page.read_text()))
     assert mentioned <= known
 
