@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,15 +41,11 @@ class RcloneS3:
     _open: ExitStack = field(default_factory=ExitStack)
 
     def __enter__(self) -> RcloneS3:
-        with ExitStack() as opening:
-            address = opening.enter_context(services_address())
-            port = free_port(address)
-            logs = Path(opening.enter_context(tempfile.TemporaryDirectory()))
-            argv = [_program("rclone"), "serve", "s3", "--addr", f"{address}:{port}", str(self.folder)]
-            environment = {"RCLONE_AUTH_KEY": f'"{self.key},{self.secret}"', "RCLONE_CONFIG": str(logs / "none")}
-            opening.enter_context(serving(argv, address=address, port=port, log=logs / "log", environment=environment))
-            self.endpoint = f"http://{address}:{port}"
-            self._open = opening.pop_all()
+        def argv(address: str, port: int) -> list[str]:
+            return [_program("rclone"), "serve", "s3", "--addr", f"{address}:{port}", str(self.folder)]
+
+        environment = {"RCLONE_AUTH_KEY": f'"{self.key},{self.secret}"', "RCLONE_CONFIG": os.devnull}
+        self.endpoint = self._open.enter_context(_served(argv, environment))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -81,17 +78,12 @@ class MotoS3:
     _open: ExitStack = field(default_factory=ExitStack)
 
     def __enter__(self) -> MotoS3:
-        with ExitStack() as opening:
-            address = opening.enter_context(services_address())
-            port = free_port(address)
-            logs = Path(opening.enter_context(tempfile.TemporaryDirectory()))
-            argv = [_program(self.program[0]), *self.program[1:], "--host", address, "--port", str(port)]
-            # the first three calls, which make the administrator, are free
-            environment = {"INITIAL_NO_AUTH_ACTION_COUNT": "3"} if self.enforce_iam else {}
-            environment["PYTHONPATH"] = str(REPOSITORY)
-            opening.enter_context(serving(argv, address=address, port=port, log=logs / "log", environment=environment))
-            self.endpoint = f"http://{address}:{port}"
-            self._open = opening.pop_all()
+        def argv(address: str, port: int) -> list[str]:
+            return [_program(self.program[0]), *self.program[1:], "--host", address, "--port", str(port)]
+
+        # the first three calls, which make the administrator, are free
+        environment = {"INITIAL_NO_AUTH_ACTION_COUNT": "3"} if self.enforce_iam else {}
+        self.endpoint = self._open.enter_context(_served(argv, {"PYTHONPATH": str(REPOSITORY), **environment}))
         if self.enforce_iam:
             everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
             self.keys = self.create_user("lab-admin", {"Version": "2012-10-17", "Statement": [everything]})
@@ -114,6 +106,15 @@ class MotoS3:
         iam.put_user_policy(UserName=name, PolicyName="lab", PolicyDocument=json.dumps(policy))
         made = iam.create_access_key(UserName=name)["AccessKey"]
         return Keys(made["AccessKeyId"], made["SecretAccessKey"])
+
+
+@contextmanager
+def _served(argv: Callable[[str, int], list[str]], environment: Mapping[str, str]) -> Iterator[str]:
+    """The endpoint of the server that `argv` starts at an address and a port; it ends with the block."""
+    with services_address() as address, tempfile.TemporaryDirectory() as logs:
+        port, log = free_port(address), Path(logs) / "log"
+        with serving(argv(address, port), address=address, port=port, log=log, environment=environment):
+            yield f"http://{address}:{port}"
 
 
 def _boto3_client(service: str, endpoint: str, keys: Keys) -> Any:
