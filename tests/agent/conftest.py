@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,6 +14,9 @@ from tests.agent.fake_programs import FakePrograms
 from tests.agent.fake_systemd import FakeSystemd
 from tests.agent.health_page import HealthPage
 from tests.agent.package_index import PackageIndex
+
+if TYPE_CHECKING:
+    from tests.agent.artifacts_box import Box
 
 
 @pytest.fixture
@@ -46,3 +51,20 @@ def page() -> Iterator[HealthPage]:
 def systemd(tmp_path: Path, programs: FakePrograms, page: HealthPage) -> FakeSystemd:
     """A systemd whose only unit runs well."""
     return FakeSystemd(tmp_path / "systemd", programs, page)
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Box:
+    """An empty folder of artifacts, and a place for its backups."""
+    from tests.agent.artifacts_box import Box
+
+    return Box(tmp_path / "box")
+
+
+@pytest.fixture
+def some(box: Box) -> Box:
+    """One with a few files, as MLflow leaves them."""
+    box.write("1/aa/artifacts/model/MLmodel", "flavors: {}\n")
+    box.write("1/aa/artifacts/model/weights.bin", random.Random(1).randbytes(300_000))
+    box.write("1/bb/artifacts/plot.png", random.Random(2).randbytes(5_000))
+    return box

@@ -144,12 +144,19 @@ class Landing:
 
 
 def _made(root: int, path: bytes) -> int:
-    """A descriptor of a folder below `root`; what is missing of it is made."""
+    """A descriptor of a folder below `root`; what is missing of it is made, under another name where a file is."""
     current = os.dup(root)
     for part in filter(None, path.split(b"/")):
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(part, 0o700, dir_fd=current)
-        following = descend(current, part)
+        name, number = part, 0
+        while True:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, 0o700, dir_fd=current)
+            try:
+                following = descend(current, name)
+                break
+            except NotADirectoryError:
+                number += 1
+                name = _numbered(part, number)
         os.close(current)
         current = following
     return current
@@ -163,7 +170,11 @@ def _free_name(folder: int, name: bytes) -> bytes:
         except FileNotFoundError:
             return free
         number += 1
-        free = name[:240] + b".%d" % number
+        free = _numbered(name, number)
+
+
+def _numbered(name: bytes, number: int) -> bytes:
+    return name[:240] + b".%d" % number
 
 
 def _move(source: int, name: bytes, target: int, new_name: bytes) -> None:

@@ -104,11 +104,10 @@ class _Backup:
             self._index.write(index.header())
             self._look()
             self._pack()
-        reused = self._used & set(self._old)
-        if reused - present(self._store, {name: self._old[name] for name in reused}):
-            message = f"packs of the last backup have vanished from {self._store.title} meanwhile"
+        packs = [*(self._old[name] for name in sorted(self._used & set(self._old))), *self._new]
+        if len(present(self._store, {pack.key: pack for pack in packs})) < len(packs):
+            message = f"packs of this backup have vanished from {self._store.title} meanwhile"
             raise AgentError(message, "somebody else pruned it, or it is damaged: back up again", "failed")
-        packs = [*(self._old[name] for name in sorted(reused)), *self._new]
         new = self._news.new_bytes
         notes = (*self._notes, *self._news.notes())
         return Artifacts(path, tuple(packs), self._files, self._bytes, new, notes)

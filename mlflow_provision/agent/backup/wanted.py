@@ -68,19 +68,18 @@ class Wanted:
     def contents(self, pack: str) -> Iterator[tuple[int, int, str]]:
         """Number, size and sum of all that should be in a pack, in its order."""
         query = "SELECT DISTINCT entry, size, sha256 FROM files WHERE pack = ? ORDER BY entry"
-        yield from self.database.execute(query, (pack,))
+        return self.database.execute(query, (pack,))
 
     def packs(self) -> dict[str, int]:
         """How many files want something of each pack; "" is that of empty files."""
         return dict(self.database.execute("SELECT pack, COUNT(*) FROM files WHERE needed GROUP BY pack"))
 
     def all_files(self) -> Iterator[File]:
-        for row in self.database.execute(f"SELECT {_COLUMNS} FROM files ORDER BY id"):  # noqa: S608 - a constant
-            yield File(*row)
+        return map(File._make, self.database.execute(f"SELECT {_COLUMNS} FROM files ORDER BY id"))  # noqa: S608
 
     def needed(self, pack: str, entry: int) -> list[File]:
         """The files that still want this content."""
-        query = f"SELECT {_COLUMNS} FROM files WHERE pack = ? AND entry = ? AND needed"  # noqa: S608 - a constant
+        query = f"SELECT {_COLUMNS} FROM files WHERE pack = ? AND entry = ? AND needed"  # noqa: S608
         return [File(*row) for row in self.database.execute(query, (pack, entry))]
 
     def needed_bytes(self) -> int:
@@ -94,7 +93,7 @@ class Wanted:
 
     def folders(self) -> Iterator[tuple[int, bytes, int]]:
         """Number, path and mode, folders before what is in them."""
-        yield from self.database.execute("SELECT id, path, mode FROM folders ORDER BY id")
+        return self.database.execute("SELECT id, path, mode FROM folders ORDER BY id")
 
     def note_made(self, number: int) -> None:
         """This folder was not there."""
@@ -102,11 +101,11 @@ class Wanted:
 
     def finished_folders(self) -> Iterator[tuple[bytes, int, int, int]]:
         """Path, mode, time, and whether it was made; the deepest first: we may not enter it afterwards."""
-        yield from self.database.execute("SELECT path, mode, mtime_ns, made FROM folders ORDER BY id DESC")
+        return self.database.execute("SELECT path, mode, mtime_ns, made FROM folders ORDER BY id DESC")
 
     def links(self) -> Iterator[tuple[bytes, bytes]]:
         """Path and target."""
-        yield from self.database.execute("SELECT path, target FROM links")
+        return self.database.execute("SELECT path, target FROM links")
 
     def settle(self, number: int) -> None:
         """This file is there."""
@@ -130,5 +129,5 @@ class Wanted:
             self.database.execute("INSERT INTO links VALUES (?, ?)", (entry["path"], entry["target"]))
         else:
             names = ("path", "size", "mtime_ns", "mode", "sha256", "pack", "entry")
-            query = f"INSERT INTO files ({', '.join(names)}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constants
+            query = f"INSERT INTO files ({', '.join(names)}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
             self.database.execute(query, [entry[name] for name in names])
