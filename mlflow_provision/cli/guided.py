@@ -109,7 +109,7 @@ def _answers(
         answers = kept()
         # Secrets were not kept, and the host may have changed: these are asked and looked at again.
         answers.done -= {question.id for question in QUESTIONS if question.silent}
-        answers.done -= {"login.password", "credentials.keys"}
+        answers.done -= {"login.password", "credentials.keys", "backups.passphrase"}
         answers.keys |= keys
         console.say("Your answers so far are kept; this goes on where you stopped.", "faint")
     else:

@@ -79,5 +79,7 @@ def _backups(talk: Conversation) -> str:
     backup = talk.deployment.backup
     if not backup.destination:
         return "none"
+    often = "when you ask for one" if not backup.scheduled else backup.schedule
+    secret = ", encrypted" if backup.encryption else ""
     kept = f"{backup.keep_daily} daily and {backup.keep_weekly} weekly kept"
-    return f"{backup.destination}, {backup.schedule}, {kept} (noted, not made yet)"
+    return f"{backup.destination}, {often}{secret}, {kept}"

@@ -80,7 +80,7 @@ def test_this_machine_takes_the_recommended_answers() -> None:
         "What may users do with what others made?",
         "How do people reach it?",
         "Port",
-        "Where should backups go, once they are made?",
+        "Where should backups go?",
     ]
 
 
@@ -288,20 +288,65 @@ def test_a_port_that_is_taken_is_said_by_whom() -> None:
     assert len(it.person.told) == 2
 
 
-def test_backups_are_noted_and_their_place_is_tried() -> None:
-    says = {**TO_BUCKET, "Where should backups go": "s3", "How often?": "weekly", "How many daily": "0"}
+def test_a_place_for_backups_is_tried() -> None:
+    says = {**TO_BUCKET, "Where should backups go": "s3", "How often?": "weekly", "Of how many days": "0"}
     it = run(aws(role=("r", "")), says)
-    assert it.talk.deployment.backup == Backup("s3://ours/mlflow-backups", "weekly", 0, 4)
+    assert it.talk.deployment.backup == Backup("s3://ours/mlflow-backups", "weekly", keep_daily=0)
     assert "try s3://ours/mlflow-backups" in it.world.did
-    assert "does not make backups yet" in it.text
+    assert it.talk.answers.secrets.backup_passphrase == ""
+
+
+def test_backups_on_this_machine_have_no_schedule() -> None:
+    says = {**TO_HOST, "Where should backups go": "operator", "Which place?": ["~/a/../b", "~/b"]}
+    it = run(FakeWorld(), says)
+    assert it.talk.deployment.backup == Backup("operator:~/b", "off")
+    assert "How often?" not in it.person.asked
+    assert {line.label: line.text for line in lines(it.talk)}["Backups"].startswith(
+        "operator:~/b, when you ask for one"
+    )
+
+
+def test_a_server_on_this_machine_has_no_other_one_for_backups() -> None:
+    it = run(FakeWorld(), {})
+    assert "operator" not in [one.value for one in it.person.offered["Where should backups go?"]]
+
+
+def test_backups_are_encrypted_with_a_passphrase_that_is_kept() -> None:
+    says = {**TO_HOST, "Where should backups go": "folder", "Are backups encrypted?": "generated"}
+    it = run(FakeWorld(), says)
+    assert it.talk.deployment.backup.encryption == "passphrase"
+    assert len(it.talk.answers.secrets.backup_passphrase) >= 24
+    assert it.talk.answers.secrets.backup_passphrase not in it.text
+    assert "encrypted" in {line.label: line.text for line in lines(it.talk)}["Backups"]
+
+
+def test_a_known_passphrase_is_kept() -> None:
+    answers = Answers(secrets=Secrets(backup_passphrase="the one it always had"))
+    says = {**TO_HOST, "Where should backups go": "folder", "Are backups encrypted?": "generated"}
+    it = run(FakeWorld(), says, answers)
+    assert it.talk.answers.secrets.backup_passphrase == "the one it always had"
+
+
+def test_a_typed_passphrase_is_typed_twice() -> None:
+    says = {
+        **TO_HOST,
+        "Where should backups go": "folder",
+        "Are backups encrypted?": "typed",
+        "Passphrase of the backups": ["short", "four words or more", "four words or more"],
+        "The same again": ["four words or mor", "four words or more"],
+    }
+    it = run(FakeWorld(), says)
+    assert it.talk.answers.secrets.backup_passphrase == "four words or more"
+    assert "two different passphrases" in it.text
 
 
 def test_backups_in_a_bucket_are_not_offered_without_credentials() -> None:
     says = {**TO_HOST, "Where should backups go": "folder", "Which place?": ["/opt/mlflow/x", "/srv/backups"]}
     it = run(FakeWorld(), says)
-    assert [bool(one.why_not) for one in it.person.offered["Where should backups go, once they are made?"]] == [
+    assert [bool(one.why_not) for one in it.person.offered["Where should backups go?"]] == [
         False,
         True,
+        False,
         False,
     ]
     assert it.talk.deployment.backup.destination == "/srv/backups"
