@@ -68,20 +68,21 @@ def store_stream(
     """
     plain = Tally()
     pipe = age.encrypting(encryption.recipient, encryption.python, stopping) if encrypted(key) else Channel(stopping)
-    upload = Upload(store, key, expected, pipe)
-    upload.start()
-    try:
-        for piece in _deflated(_counted(pieces, plain, progress, stopping)):
-            pipe.write(piece)
-        pipe.end()
-        upload.finish(stopping)
-    except Gone:
-        upload.finish(stopping)  # raises why
-        raise
-    finally:
-        upload.cancel()
-        _close(pipe)
-    return Stored(plain.size, plain.sha256, upload.tally.size, upload.tally.sha256)
+    packed = _deflated(_counted(pieces, plain, progress, stopping))
+    stored = _put(pipe, store, key, packed, expected, stopping)
+    return Stored(plain.size, plain.sha256, stored.size, stored.sha256)
+
+
+def put_pieces(
+    store: Store, key: str, pieces: Iterable[bytes], size: int, stopping: Callable[[], bool] = never
+) -> None:
+    """Put an object as it is. Whatever is raised, by `pieces` too, leaves no object."""
+    _put(Channel(stopping), store, key, pieces, size, stopping)
+
+
+def put_bytes(store: Store, key: str, data: bytes, stopping: Callable[[], bool] = never) -> None:
+    """Put a small object as it is."""
+    put_pieces(store, key, [data], len(data), stopping)
 
 
 def load_stream(
@@ -149,6 +150,30 @@ def damaged(store: Store, member: Member, why: str) -> AgentError:
     """The error about an object that is not what was stored."""
     hint = "this backup is lost in part: take another one of `mlflow-provision backup list`"
     return AgentError(f"{store.title}/{member.key} is damaged: {why}", hint, "damaged")
+
+
+def _put(
+    pipe: Channel | age.Filter,
+    store: Store,
+    key: str,
+    pieces: Iterable[bytes],
+    expected: int,
+    stopping: Callable[[], bool],
+) -> Tally:
+    upload = Upload(store, key, expected, pipe)
+    upload.start()
+    try:
+        for piece in pieces:
+            pipe.write(piece)
+        pipe.end()
+        upload.finish(stopping)
+    except Gone:
+        upload.finish(stopping)  # raises why
+        raise
+    finally:
+        upload.cancel()
+        _close(pipe)
+    return upload.tally
 
 
 def _opened(store: Store, member: Member, key: Key, stopping: Callable[[], bool]) -> Channel | age.Filter:

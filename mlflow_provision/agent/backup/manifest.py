@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from mlflow_provision.agent.protocol import AgentError
@@ -64,8 +64,9 @@ def encode(manifest: Manifest) -> bytes:
     return json.dumps({"manifest": data, "sha256": _sum(data)}, indent=1, sort_keys=True).encode() + b"\n"
 
 
-def decode(content: bytes, where: str) -> Manifest:
-    """The manifest in these bytes. Raises AgentError of kind "damaged", or "format" for one of a newer tool."""
+def decode(content: bytes, where: str, id: str = "") -> Manifest:
+    """The manifest in these bytes, of the backup `id`. Raises AgentError of kind "damaged", or "format" for one of a
+    newer tool. What else a newer tool has noted in this format is left out."""
     try:
         document = json.loads(content)
         data = document["manifest"]
@@ -74,11 +75,43 @@ def decode(content: bytes, where: str) -> Manifest:
         if data["format"] > FORMAT:
             message = f"{where} was written by a newer mlflow-provision ({data['tool_version']})"
             raise AgentError(message, "upgrade mlflow-provision on this machine, then try again", "format")
-        data["members"] = tuple(Member(**member) for member in data["members"])
-        data["packs"] = tuple(Member(**member) for member in data["packs"])
-        return Manifest(**data)
-    except (ValueError, KeyError, TypeError) as error:
+        manifest = Manifest(
+            **{
+                **_known(Manifest, data),
+                "members": tuple(_member(member) for member in data["members"]),
+                "packs": tuple(_member(member) for member in data["packs"]),
+            }
+        )
+        _refuse_strangers(manifest, id)
+        return manifest
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise AgentError(f"{where} is damaged: {error}", "use another backup: `backup list`", "damaged") from None
+
+
+def _member(data: dict[str, Any]) -> Member:
+    member = Member(**_known(Member, data))
+    for name, kind in (("name", str), ("key", str), ("size", int), ("stored_size", int)):
+        if not isinstance(getattr(member, name), kind):
+            raise ValueError(f"the {name} of a part is none")
+    return member
+
+
+def _known(cls: type[Any], data: dict[str, Any]) -> dict[str, Any]:
+    names = {field.name for field in fields(cls)}
+    return {name: value for name, value in data.items() if name in names}
+
+
+def _refuse_strangers(manifest: Manifest, id: str) -> None:
+    """Its parts are in its own folder and its packs among the packs: whoever edited it cannot make us touch others."""
+    if id and manifest.id != id:
+        raise ValueError(f"it is that of the backup {manifest.id}")
+    if not manifest.members:
+        raise ValueError("it names no parts")
+    for folder, members in ((manifest.id, manifest.members), ("packs", manifest.packs)):
+        for member in members:
+            parts = member.key.split("/")
+            if len(parts) != 2 or parts[0] != folder or not parts[1] or parts[1].startswith("."):
+                raise ValueError(f"{member.key!r} is no part of it")
 
 
 def _sum(data: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Iterator
 
 from mlflow_provision.agent import lock
-from mlflow_provision.agent.protocol import AgentError
+from mlflow_provision.agent.protocol import AgentError, in_words, way_out
 
 _LAST = "last.json"
 _UNFINISHED = "unfinished.json"
@@ -41,6 +41,19 @@ def working(state: str, what: str, operator: str = "") -> Iterator[str]:
         finally:
             _working.remove(state)
             _remove(scratch)
+
+
+@contextlib.contextmanager
+def noting(state: str, what: str, title: str) -> Iterator[None]:
+    """What goes wrong within is told in words, and noted as `failed` does; being asked to stop is no failure."""
+    try:
+        yield
+    except (AgentError, OSError) as raised:
+        error = raised if isinstance(raised, AgentError) else AgentError(in_words(raised), way_out(raised))
+        if error.kind != "interrupted":
+            with contextlib.suppress(OSError):
+                failed(state, what, title, error)
+        raise error from None
 
 
 def last(state: str) -> dict[str, Any]:
