@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mlflow_provision.agent.protocol import Done, Event
+from mlflow_provision.agent.protocol import AgentError, Done, Event
 from mlflow_provision.agent.restore.wanted import SAFETY
 from mlflow_provision.blueprint import schedule
 from mlflow_provision.blueprint.backup import operator_folder, settings_request
@@ -23,7 +23,6 @@ BY_HAND = "by hand"
 LATEST = "latest"
 ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 Backup = dict[str, Any]  # as the host lists them; docs/commands.md explains every field
-Reply = Callable[[str, dict[str, Any]], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -45,10 +44,10 @@ class Reached:
         if not self.secrets.admin_password:
             raise password_unknown(self.deployment)
 
-    def request(self, action: str, reply: Reply | None = None, **data: Any) -> Iterator[Event]:
-        """The events of one request about backups."""
+    def request(self, action: str, *folders: Path, **data: Any) -> Iterator[Event]:
+        """The events of one request about backups; `folders` of this machine take part besides its place."""
         data = {"action": action, "settings": self.settings, **data}
-        return self.host.request("backup", data, reply or replies(self.deployment))
+        return asked(self.host, "backup", data, self.deployment, *folders)
 
 
 def reach(host: Host, deployment: Deployment, secrets: Secrets) -> Reached:
@@ -69,16 +68,27 @@ def reached_with(host: Host, deployment: Deployment, secrets: Secrets, facts: Fa
     return Reached(host, deployment, secrets, facts, settings_request(deployment, secrets, facts))
 
 
-def replies(deployment: Deployment) -> Reply | None:
-    """What answers the host's questions about a folder on this machine; None where backups go elsewhere."""
-    place = deployment.backup.destination
-    return folder_replies(operator_folder(place), deployment.name) if place.startswith(OPERATOR) else None
-
-
-def folder_replies(folder: Path, name: str) -> Reply:
+def asked(host: Host, verb: str, data: dict[str, Any], deployment: Deployment, *folders: Path) -> Iterator[Event]:
+    """The events of a request during which the host may ask for what is in folders of this machine: in the place of
+    the backups, if it is one, and in these."""
     from mlflow_provision.operator_folder import OperatorFolder
 
-    return OperatorFolder(folder, name)
+    if deployment.backup.with_operator:
+        folders = (operator_folder(deployment.backup.destination), *folders)
+    if not folders:
+        yield from host.request(verb, data)
+        return
+    by_place = {str(folder): OperatorFolder(folder, deployment.name) for folder in folders}
+
+    def reply(call: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        meant = by_place.get(str(arguments.get("place"))) or next(iter(by_place.values()))  # which refuses
+        return meant(call, arguments)
+
+    try:
+        yield from host.request(verb, data, reply)
+    finally:
+        for one in by_place.values():
+            one.close()
 
 
 def ready(reached: Reached, kept: Deployment) -> Iterator[Event]:
@@ -114,6 +124,18 @@ def listed(reached: Reached) -> list[Backup]:
     return []
 
 
+def listed_here(deployment: Deployment) -> list[Backup]:
+    """The same where they are on this machine: no host is asked, it may be gone."""
+    from mlflow_provision.agent.backup.listing import listed, shown
+    from mlflow_provision.agent.backup.stores.folder import FolderStore
+
+    store = FolderStore(str(operator_folder(deployment.backup.destination) / deployment.name))
+    try:
+        return [shown(backup) for backup in listed(store)]
+    except AgentError as error:
+        raise ProvisionError(error.message, error.hint) from None
+
+
 def verify(reached: Reached, id: str, identity: str) -> Iterator[Event]:
     """Prove that a backup can be restored; its answer is `{"id", "level", "checks"}`."""
     return reached.request("verify", id=id, identity=identity)
@@ -126,8 +148,7 @@ def prune(reached: Reached, dry_run: bool) -> Iterator[Event]:
 
 def download(reached: Reached, id: str, folder: Path) -> Iterator[Event]:
     """Copy all objects of a backup into a folder on this machine, which is a place for `restore` afterwards."""
-    to = {"destination": f"{OPERATOR}{folder}"}
-    return reached.request("download", folder_replies(folder, reached.deployment.name), id=id, to=to)
+    return reached.request("download", folder, id=id, to={"destination": f"{OPERATOR}{folder}"})
 
 
 def regular(backups: Sequence[Backup]) -> list[Backup]:

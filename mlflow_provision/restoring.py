@@ -117,4 +117,4 @@ def _request(reached: Reached, action: str, wish: Wish) -> Iterator[Event]:
         wish.safety,
         wish.artifacts,
     )
-    return reached.host.request("restore", data, backups.replies(reached.deployment))
+    return backups.asked(reached.host, "restore", data, reached.deployment)

@@ -98,6 +98,8 @@ class BackupHost(FakeHost):
             return {"decisions": self.decisions, "removed": removed, "freed": 120_000_000 if removed else 0}
         if action == "look":
             return self.seen
+        if action == "download":
+            return {"id": data["id"], "stored_size": 120_000_000, "place": data["to"]["destination"]}
         if action == "undo":
             return {"id": OLDER, "state": "the server runs with what it had"}
         return {

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 import pytest
 
+from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.cli import cli
 from mlflow_provision.cli.backup import COMMANDS
 from mlflow_provision.config import Artifacts, Backup, deployment_path, load, load_secrets, secrets_path
@@ -157,6 +160,54 @@ class TestList:
     def test_no_place(self, command_line: CommandLine, host: BackupHost) -> None:
         command_line.known()
         assert "--to operator:" in command_line.run("backup", "list").stderr
+
+
+class TestOnThisMachine:
+    """Backups in `operator:~/folder`."""
+
+    def test_a_list_asks_no_host(self, command_line: CommandLine, host: BackupHost) -> None:
+        command_line.known(backup=Backup(destination="operator:~/b", schedule="off"))
+        result = command_line.run("backup", "list")
+        assert result.exit_code == 0, result.output
+        assert "There is no backup of server in operator:~/b yet" in result.stdout and not command_line.connections
+
+    def test_what_the_host_asks_is_answered_from_the_folder_and_no_other(
+        self, command_line: CommandLine, host: BackupHost, tmp_path: Path
+    ) -> None:
+        command_line.known(backup=Backup(destination=f"operator:{tmp_path}/b", schedule="off"))
+        assert command_line.run("backup").exit_code == 0
+        assert host.asked("backup", "make")[0]["settings"]["place"]["destination"] == f"operator:{tmp_path}/b"
+        reply = host.replies[-1]
+        assert reply
+        assert reply("store", {"place": f"{tmp_path}/b", "op": "list", "prefix": "", "after": ""}) == {"entries": []}
+        for place in (f"{tmp_path}", "/", None):
+            with pytest.raises(AgentError, match="not offered"):
+                reply("store", {"place": place, "op": "list", "prefix": "", "after": ""})
+
+    def test_elsewhere_no_question_is_answered(self, command_line: CommandLine, host: BackupHost) -> None:
+        command_line.known(backup=PLACE)
+        command_line.run("backup")
+        assert set(host.replies) == {None}
+
+    def test_download(self, command_line: CommandLine, host: BackupHost, tmp_path: Path) -> None:
+        command_line.known(backup=PLACE)
+        target = tmp_path / "copies"
+        document = command_line.json("backup", "download", "latest", str(target))
+        assert document["downloaded"] == {
+            "id": NEWEST,
+            "folder": str(target / "server"),
+            "bytes": 120_000_000,
+            "place": f"operator:{target}",
+        }
+        (asked,) = host.asked("backup", "download")
+        assert asked["to"] == {"destination": f"operator:{target}"} and host.replies[-1] is not None
+        result = command_line.run("backup", "download", OLDER, str(target), "server")
+        assert f"mlflow-provision restore {OLDER} server --from operator:{target}" in result.stdout
+
+    def test_download_needs_an_id(self, command_line: CommandLine, host: BackupHost) -> None:
+        command_line.known(backup=PLACE)
+        result = command_line.run("backup", "download", "server", "/tmp/x")
+        assert result.exit_code == ExitCode.USAGE and "server is not the ID of a backup" in result.stderr
 
 
 class TestVerify:

@@ -237,7 +237,12 @@ class TestOntoAnotherHost:
         secrets_path(command_line.known(backup=PLACE)).unlink()
         kept: list[str] = []
         before = blank.before_apply
-        blank.before_apply = lambda: (kept.append(command_line.password("server")), before())[1]
+
+        def look() -> None:
+            kept.append(command_line.password("server"))
+            before()
+
+        blank.before_apply = look
         assert command_line.run("restore", "--latest", "--to", "root@newbox", "-y").exit_code == 0
         assert kept[0] and command_line.password("server") == kept[0]
 

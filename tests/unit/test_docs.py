@@ -30,11 +30,12 @@ def all_commands() -> Iterator[str]:
 
 def command(name: str) -> click.Command:
     """The command of one or two words; a first word that is a group may be followed by what its first command takes."""
-    found: click.Command | None = cli
+    found: click.Command = cli
     for word in name.split():
         assert isinstance(found, click.Group), name
-        found = found.get_command(click.Context(found), word)
-        assert found is not None, name
+        inner = found.get_command(click.Context(found), word)
+        assert inner is not None, name
+        found = inner
     return found
 
 

@@ -14,15 +14,14 @@ _TABLES = {"experiments": "experiment", "runs": "run", "users": "user"}
 
 def row(backup: dict[str, Any]) -> Sequence[str]:
     """A line of the table; a backup that cannot be used says why."""
-    if backup["problem"]:
-        return (backup["id"], "", "", "", "DAMAGED", backup["problem"])
+    known = bool(backup["started"])
     return (
         backup["id"],
-        age(backup["started"]),
-        size(backup["stored_size"]),
+        age(backup["started"]) if known else "",
+        size(backup["stored_size"]) if known else "",
         backup["mlflow_version"],
-        verified(backup),
-        backup["reason"],
+        "DAMAGED" if backup["problem"] else verified(backup),
+        backup["problem"] or backup["reason"],
     )
 
 
