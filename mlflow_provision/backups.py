@@ -111,8 +111,13 @@ def reading(reached: Reached, backup: Backup) -> Reached:
 
 
 def make(reached: Reached, artifacts: bool, verify: bool, identity: str) -> Iterator[Event]:
-    """A backup, now; its answer is `{"backup": …}`."""
-    return reached.request("make", reason=BY_HAND, artifacts=artifacts, verify=verify, identity=identity)
+    """A backup, now, on a host that is `ready`; its answer is `{"backup": …}`."""
+    copy = Layout(reached.deployment, PurePosixPath(reached.facts["root"]["path"])).deployment_file
+    source = reached.settings["source"]
+    source = {**source, "files": {**source["files"], copy.name: str(copy)}}  # it may be there only now
+    return replace(reached, settings={**reached.settings, "source": source}).request(
+        "make", reason=BY_HAND, artifacts=artifacts, verify=verify, identity=identity
+    )
 
 
 def listed(reached: Reached) -> list[Backup]:
