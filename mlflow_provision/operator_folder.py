@@ -41,14 +41,18 @@ class OperatorFolder:
 
     def __call__(self, call: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """Raises AgentError: for the host, to be told there."""
-        wanted = {**arguments}
-        place, operation = wanted.pop("place", None), self._operations.get(wanted.pop("op", ""))
-        if call != CALL or place != self.place or operation is None:
-            raise AgentError(f"the host asks for what it was not offered: {call} in {place}", kind=KIND)
         try:
-            return operation(**wanted)
-        except (TypeError, ValueError, KeyError) as error:
+            return self._done(call, **arguments)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise AgentError(f"the host asks for something senseless: {error!r}", kind=KIND) from None
+        except AgentError as error:  # the folder's words are about the machine it is on, and that is not the host
+            hint = error.hint.replace("on the host", "on this machine")
+            raise AgentError(f"on this machine, not on the host: {error.message}", hint, error.kind) from None
+
+    def _done(self, call: str, place: str, op: str, **arguments: Any) -> dict[str, Any]:
+        if call != CALL or place != self.place:
+            raise AgentError(f"{call} in {place} was not offered", kind=KIND)
+        return self._operations[op](**arguments)
 
     def close(self) -> None:
         """The request is over: what was begun and not finished goes."""

@@ -8,7 +8,7 @@ from collections import deque
 from typing import Any, Callable, Deque, Dict, Iterable, Iterator, Sequence
 
 from mlflow_provision.agent import operator_link
-from mlflow_provision.agent.backup.stores.base import MISSING, Entry, Missing
+from mlflow_provision.agent.backup.stores.base import MISSING, Entry, missing
 from mlflow_provision.agent.protocol import AgentError, Event
 
 CALL = "store"
@@ -65,7 +65,7 @@ class OperatorStore:
                 return reply()
             except AgentError as error:
                 if error.kind == MISSING:
-                    raise Missing(error.message, error.hint, error.kind) from None
+                    raise missing(f"{self.title}/{arguments['key']}") from None
                 raise
 
         return told
