@@ -106,7 +106,7 @@ def test_what_vanishes_between_looking_and_reading_is_in_no_backup(some: Box, mo
             os.mkfifo(some.folder / os.fsdecode(path))  # to open it would hang
         return real(root, path)
 
-    monkeypatch.setattr(news.reading, "opened", opened)
+    monkeypatch.setattr(reading, "opened", opened)
     found = some.back_up()
     assert (found.files, len(found.packs)) == (1, 1)
     some.check()

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import gzip
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pyrage
 import pytest
 
 from mlflow_provision.agent.backup import index, packs, previous
-from tests.agent.artifacts_box import Box, flip, never, refused
+from mlflow_provision.agent.backup.codec import Key
+from mlflow_provision.agent.backup.settings import Encryption
+from tests.agent.artifacts_box import Box, flip, never, refused, tree
 
 
 def test_without_the_kept_index_it_is_taken_from_the_store(some: Box) -> None:
@@ -91,3 +95,35 @@ def test_packs_that_vanish_during_a_backup_make_it_fail(some: Box, monkeypatch: 
     some.write("new", "new")
     monkeypatch.setattr(packs._Backup, "_pack", lambda self: some.at(some.stored()[0]).unlink())
     assert "vanished" in refused("failed", some.artifacts).message
+
+
+def test_encrypted_the_host_builds_on_what_it_keeps_and_never_needs_the_key(some: Box, tmp_path: Path) -> None:
+    identity = pyrage.x25519.Identity.generate()
+    some.encryption = Encryption(str(identity.to_public()), {}, sys.executable)
+    some.key = Key("", sys.executable)
+    some.back_up()
+    some.write("new", "new")
+    assert some.back_up().new_bytes == 3
+    assert all(key.endswith(".tar.gz.age") for key in some.stored())
+    refused("key", some.check)
+    packs.check_sums(some.store, some.made[0], str(some.base / "state"), lambda done, total: None, never)
+    some.key = Key(str(identity), sys.executable)
+    assert some.check().files == 4
+    some.restore(tmp_path / "new")
+    assert tree(tmp_path / "new") == tree(some.folder)
+
+
+def test_with_another_recipient_or_none_all_is_stored_anew(some: Box) -> None:
+    some.back_up()
+    for encryption in (
+        Encryption(str(pyrage.x25519.Identity.generate().to_public()), {}, sys.executable),
+        Encryption(str(pyrage.x25519.Identity.generate().to_public()), {}, sys.executable),
+    ):
+        some.encryption, some.key = encryption, Key("", sys.executable)
+        assert some.back_up().new_bytes == 305_012
+        assert not set(some.made[0].packs) & set(some.made[1].packs)
+        (some.base / "state" / "artifacts.jsonl.gz").unlink()
+        assert some.previous() is None  # encrypted, and the host cannot open it
+    some.encryption = Encryption()
+    assert some.back_up().new_bytes == 0  # the first one was open, and still is
+    assert all(key.key.endswith(".tar.gz") for key in some.made[0].packs)

@@ -75,7 +75,8 @@ class News:
 
     def _file(self, path: bytes) -> _Stream:
         for number, pause in enumerate(_PAUSES):
-            time.sleep(pause)
+            if pause:
+                time.sleep(pause)
             file = reading.opened(self._root, path)
             if not file:
                 return True  # deleted meanwhile: so it is in no backup from now on

@@ -100,6 +100,8 @@ class _Backup:
         if self._last:
             there = present(self._store, self._old)
             self._learn(self._last.index, there)
+            if os.path.dirname(self._last.index) == scratch:  # fetched, not kept
+                os.unlink(self._last.index)
         with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as self._index:
             self._index.write(index.header())
             self._look()
@@ -157,9 +159,9 @@ class _Backup:
         self._bytes += found.size
         if content.pack:
             self._used.add(content.pack)
-        values = {**asdict(found), **content._asdict(), **({"fresh": True} if fresh else {})}
-        del values["target"]
-        self._entry(**values)
+        numbers = {"size": found.size, "mtime_ns": found.mtime_ns, "mode": found.mode}
+        more = {"fresh": True} if fresh else {}
+        self._entry(path=found.path, kind=FILE, **numbers, **content._asdict(), **more)
 
     def _told(self, done: int) -> None:
         self._progress(min(done, self._to_read), self._to_read)
