@@ -32,7 +32,7 @@ INSERT INTO users (username, password_hash, is_admin) VALUES ('admin', 'hash', 1
 
 
 class BackupSource:
-    """`settings` back it up into the folder `store` below `folder`; `state` is the folder of what the host remembers."""
+    """`settings` back it up into the folder `store`; `state` is where the host remembers what happened."""
 
     def __init__(self, folder: Path, runs: int = 50) -> None:
         self.data = folder / "data"
