@@ -247,7 +247,13 @@ class TestVerify:
         command_line.known(backup=PLACE)
         host.backups = [backup(problem="its sum is wrong")]
         assert f"{NEWEST}: its sum is wrong" in command_line.run("backup", "verify").stderr
-        assert "cannot be used: its sum is wrong" in command_line.run("backup", "verify", NEWEST).stderr
+
+    def test_one_that_was_found_damaged_is_looked_at_again(self, command_line: CommandLine, host: BackupHost) -> None:
+        """What was wrong may have been put right since: the older version of an object is back."""
+        command_line.known(backup=PLACE)
+        host.backups = [backup(problem="its sum is wrong")]
+        assert command_line.run("backup", "verify", NEWEST).exit_code == 0
+        assert host.asked("backup", "verify")[0]["id"] == NEWEST
 
 
 class TestPrune:

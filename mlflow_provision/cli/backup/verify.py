@@ -43,7 +43,7 @@ def verify_command(console: Console, words: tuple[str, ...], accept_new_host_key
     secrets = secrets_of(path)
     with asked_host(console, deployment, secrets, accept_new_host_key) as reached:
         with console.busy(f"Reading {reached.place}"):
-            backup = backups.usable(backups.found(backups.listed(reached), wish or LATEST, deployment.name))
+            backup = backups.found(backups.listed(reached), wish or LATEST, deployment.name)
         key = identity(console, backup, secrets, may_do_without=True)
         with stoppable(console, reached.host):
             console.steps(backups.ready(backups.reading(reached, backup), load(path)))
