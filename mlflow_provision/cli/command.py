@@ -99,10 +99,15 @@ def _outcome(run: Callable[[], ExitCode | None], console: Console, debug: bool) 
         )
 
 
+def _afterwards() -> str:
+    """What an interrupted command does when it runs again: half a backup is none, all else goes on."""
+    return "nothing half is left behind" if typed()[:1] == ["backup"] else "it continues where it stopped"
+
+
 def _failed(console: Console, error: ProvisionError, debug: bool) -> ExitCode:
     hint = error.hint
     if error.code is ExitCode.INTERRUPTED and (not hint or hint.startswith("run the same command again")):
-        hint = "run the same command again, it continues where it stopped:\n" + again()
+        hint = f"run the same command again, {_afterwards()}:\n{again()}"
     if console.document.deployment:  # hints of the host's side do not know which deployment it is
         hint = re.sub(r"\bNAME\b", console.document.deployment, hint)
     hint = re.sub(rf"\b{NAME}(?= [a-z])", lambda match: program(), hint)

@@ -173,25 +173,28 @@ def _wish(console: Console, site: Reached, order: Order) -> Wish:
 
 def _chosen(console: Console, there_are: list[dict[str, Any]], deployment: Deployment) -> str:
     """What a person says who sees them all."""
+    from mlflow_provision.backups import found, regular, usable
+
     if len(there_are) < 2:
         return LATEST
-    console.say(f"Backups of {deployment.name} in {deployment.backup.destination}:", "strong")
-    console.table(HEADER, [row(backup) for backup in there_are])
-    question = "Which one? The beginning of its ID, or Enter for the newest"
+    name = deployment.name
+    recommended = found(regular(there_are), LATEST, name)["id"]
+    console.say(f"Backups of {name} in {deployment.backup.destination}:", "strong")
+    console.table(("", *HEADER), [(str(number), *row(backup)) for number, backup in enumerate(there_are, 1)])
 
     def checked(text: str) -> str:
-        from mlflow_provision.backups import found
-        from mlflow_provision.backups import usable as not_damaged
-
+        word = text.strip()
+        if word.isdecimal() and 1 <= int(word) <= len(there_are):
+            word = there_are[int(word) - 1]["id"]
         try:
-            word = text.strip()
-            return word if word == LATEST else str(not_damaged(found(there_are, word, deployment.name))["id"])
+            return str(usable(found(there_are, word, name))["id"])
         except ProvisionError as error:
             raise click.UsageError(error.message) from None
 
+    question = f"Which one? Its number, or Enter for {recommended}"
     return asked(
         console,
-        lambda: click.prompt(question, default=LATEST, show_default=False, err=True, value_proc=checked),
+        lambda: click.prompt(question, default=recommended, show_default=False, err=True, value_proc=checked),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mlflow_provision.cli.address import address
+from mlflow_provision.cli.address import address, needs_tunnel
 from mlflow_provision.cli.backup.shown import content, described
 from mlflow_provision.cli.command import shown
 from mlflow_provision.cli.connection import where
@@ -29,7 +29,7 @@ def say_summary(console: Console, site: Reached, wish: Wish, seen: dict[str, Any
     for problem in seen["now"]["problems"].values():
         _say(console, "Damaged", f"what is there now cannot be read: {problem}")
     lost = newer(seen["newer"])
-    _say(console, "Goes away", f"{lost}, newer than the backup" if lost else "nothing: no run is newer than the backup")
+    _say(console, "Newer", f"{lost} that would go away" if lost else "nothing that would go away")
     _say_artifacts(console, deployment, wish)
     _say_safety(console, site, wish, seen)
     if seen["migrates"]:
@@ -64,13 +64,16 @@ def say_ending(console: Console, deployment: Deployment, wish: Wish, answer: dic
     console.say(f"{deployment.name} is restored from {wish.backup['id']} and verified ({took}).", "good")
     if rows := content(wish.backup):
         console.say(f"  Content   {rows}")
-    console.say(f"  Address   {address(deployment)}")
+    console.say(f"  Address   {address(deployment)}" + (" through the tunnel" if needs_tunnel(deployment) else ""))
     if answer["migrated"]:
         console.say(f"  Schema    migrated from MLflow {answer['mlflow_version']} to {deployment.mlflow.version}")
     console.say(f"  Away for  {duration(answer['seconds_down']) or 'no time'}")
     if answer["safety"]:
         console.say(f"  Way back  {shown('restore', answer['safety'], deployment.name)}")
-    console.say(f"  Replaced  kept on the host in {console.shortened(answer['before'])}")
+    elif answer["no_safety"] and wish.safety:
+        console.say(f"  Safety    no backup was made first: {answer['no_safety']}")
+    if answer["aside"]:
+        console.say(f"  Replaced  kept on the host in {console.shortened(answer['aside'])}")
 
 
 def say_old_host(console: Console, deployment: Deployment) -> None:

@@ -112,7 +112,7 @@ class BackupHost(FakeHost):
             "keeps_users": False,
             "safety": SAFETY if data["safety"] else "",
             "no_safety": "",
-            "before": f"/opt/mlflow/server/backup/before-{data['id']}",
+            "aside": f"/opt/mlflow/server/backup/before-{data['id']}",
             "was": "healthy",
             "seconds_down": 7.5,
             "checks": [],

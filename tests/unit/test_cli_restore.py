@@ -48,9 +48,10 @@ class TestWhichOne:
         assert command_line.run("restore", OLDER, "--latest", "-y").exit_code == ExitCode.USAGE
 
     @pytest.mark.usefixtures("person")
-    def test_a_person_sees_them_and_chooses(self, command_line: CommandLine, host: BackupHost) -> None:
+    @pytest.mark.parametrize("choice", ["2", "20261120", OLDER])
+    def test_a_person_sees_them_and_chooses(self, command_line: CommandLine, host: BackupHost, choice: str) -> None:
         command_line.known(backup=PLACE)
-        result = command_line.run("restore", answers="nonsense\n20261120\nserver\n")
+        result = command_line.run("restore", answers=f"nonsense\n7\n{choice}\nserver\n")
         assert result.exit_code == 0, result.output
         assert "VERIFIED" in result.output and "there is no backup nonsense" in result.output
         assert restored(host) == [OLDER]
@@ -58,7 +59,9 @@ class TestWhichOne:
     @pytest.mark.usefixtures("person")
     def test_enter_takes_the_newest(self, command_line: CommandLine, host: BackupHost) -> None:
         command_line.known(backup=PLACE)
-        assert command_line.run("restore", answers="\nserver\n").exit_code == 0
+        host.backups.insert(0, backup(SAFETY, 60, reason=f"before restoring {NEWEST}"))
+        result = command_line.run("restore", answers="\nserver\n")
+        assert result.exit_code == 0 and f"Enter for {NEWEST}" in result.output
         assert restored(host) == [NEWEST]
 
     def test_without_a_terminal_it_must_be_said(self, command_line: CommandLine, host: BackupHost) -> None:
@@ -94,7 +97,7 @@ class TestSummary:
             "  Content   3 experiments, 120 runs, 1 user, 17 artifacts (2.1 GB)",
             "  Replaced  /opt/mlflow/server/data/mlflow.db",
             "            /opt/mlflow/server/data/basic_auth.db",
-            "  Goes away 2 experiments, 35 runs and 1 user, newer than the backup",
+            "  Newer     2 experiments, 35 runs and 1 user that would go away",
             "  Safety    what is there now is backed up first, to /var/backups/mlflow",
             f"  Way back  mlflow-provision restore {SAFETY} server",
         ):
@@ -115,7 +118,7 @@ class TestSummary:
         host.seen["now"]["problems"] = {"mlflow.db": "database disk image is malformed"}
         host.seen["newer"] = {"runs": 0, "experiments": 0, "users": 0, "since": 0}
         text = command_line.run("restore", "--latest", "-y").stdout
-        assert "Goes away nothing" in text and "stay in s3://bucket/ml, untouched" in text
+        assert "Newer     nothing" in text and "stay in s3://bucket/ml, untouched" in text
         assert "a copy is migrated" in text and f"the restore of {OLDER} was interrupted" in text
         assert "cannot be read: database disk image is malformed" in text and "kept as files" in text
         assert "stay as they are: this backup has none" in text
