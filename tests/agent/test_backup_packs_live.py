@@ -154,9 +154,9 @@ def test_a_change_just_after_the_backup_that_shows_neither_in_size_nor_time_is_s
     assert some.back_up().new_bytes == 6
 
 
-def test_it_stops_when_asked_and_leaves_no_object(some: Box) -> None:
+def test_it_stops_when_asked_and_leaves_no_object_that_was_not_announced(some: Box) -> None:
     asked: list[str] = []
-    for moment in range(1, 12):
+    for moment in range(1, 200):
         calls = iter(range(moment))
 
         def stopping(calls: Iterator[int] = calls) -> bool:
@@ -169,7 +169,8 @@ def test_it_stops_when_asked_and_leaves_no_object(some: Box) -> None:
             )
         except AgentError as error:
             assert error.kind == "interrupted"
-            assert some.stored() == []
+            assert set(some.stored()) <= set(asked)  # whoever noted them can remove them
+            some.store.delete(some.stored())
         else:
             break
     assert asked

@@ -98,7 +98,7 @@ class _Backup:
     def made(self, scratch: str) -> Artifacts:
         path = os.path.join(scratch, index.NAME)
         if self._last:
-            there = present(self._store, self._old)
+            there = present(self._store, self._old, self._stopping)
             self._learn(self._last.index, there)
             if os.path.dirname(self._last.index) == scratch:  # fetched, not kept
                 os.unlink(self._last.index)
@@ -107,7 +107,7 @@ class _Backup:
             self._look()
             self._pack()
         packs = [*(self._old[name] for name in sorted(self._used & set(self._old))), *self._new]
-        if len(present(self._store, {pack.key: pack for pack in packs})) < len(packs):
+        if len(present(self._store, {pack.key: pack for pack in packs}, self._stopping)) < len(packs):
             message = f"packs of this backup have vanished from {self._store.title} meanwhile"
             raise AgentError(message, "somebody else pruned it, or it is damaged: back up again", "failed")
         new = self._news.new_bytes

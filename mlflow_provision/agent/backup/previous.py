@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Callable, Collection, Iterable, Mapping
 
 from mlflow_provision.agent.backup import index
+from mlflow_provision.agent.backup.aside import aside
 from mlflow_provision.agent.backup.codec import Key, encrypted, load_stream
 from mlflow_provision.agent.backup.manifest import Manifest, Member
 from mlflow_provision.agent.backup.settings import Settings
@@ -74,9 +75,11 @@ def remember(path: str, state: str) -> None:
     os.replace(new, kept)
 
 
-def present(store: Store, packs: Mapping[str, Member]) -> set[str]:
+def present(store: Store, packs: Mapping[str, Member], stopping: Callable[[], bool]) -> set[str]:
     """Which of these packs are in the store, with the right size."""
-    sizes = {entry.key: entry.size for entry in store.list("packs/")} if packs else {}
+    if not packs:
+        return set()
+    sizes = aside(lambda: {entry.key: entry.size for entry in store.list("packs/")}, stopping)
     return {name for name, pack in packs.items() if sizes.get(pack.key) == pack.stored_size}
 
 

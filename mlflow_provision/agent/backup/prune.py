@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import time
 from collections import defaultdict
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from mlflow_provision.agent.backup.aside import aside
 from mlflow_provision.agent.backup.channel import raise_if
 from mlflow_provision.agent.backup.listing import Listed, listed
 from mlflow_provision.agent.backup.manifest import NAME
@@ -36,10 +38,10 @@ def prune(settings: Settings, store: Store, dry_run: bool, emit: Emit, stopping:
     Raises AgentError of kind "policy" for a policy that keeps nothing, "store" when the place does not let us delete.
     """
     decide([], settings.keep)  # refuses
-    backups = listed(store)
+    backups = aside(lambda: listed(store), stopping)
     decisions = _decisions(backups, settings)
     doomed = [decision.id for decision in reversed(decisions) if not decision.keep]
-    entries = list(store.list())
+    entries = aside(lambda: list(store.list()), stopping)
     folders = [entry for entry in entries if entry.key.partition("/")[0] in doomed]
     if dry_run:
         staying = [backup for backup in backups if backup.id not in doomed]
@@ -81,8 +83,9 @@ def _remove_backups(store: Store, ids: Sequence[str], folders: Sequence[Entry], 
 def _remove_unneeded(store: Store, emit: Emit, stopping: Stopping) -> int:
     """Looks again at what there is: others may have made backups meanwhile."""
     with step(emit, "prune-packs", "what no backup needs any more") as told:
-        entries = list(store.list())  # before the manifests: what one of them names was there before it
-        backups = listed(store)
+        # The objects before the manifests: what one of them names was there before it.
+        entries = aside(lambda: list(store.list()), stopping)
+        backups = aside(lambda: listed(store), stopping)
         unneeded = _unneeded(entries, backups)
         _delete(store, [entry.key for entry in unneeded], stopping)
         told.verdict = CHANGED if unneeded else OK
@@ -119,7 +122,7 @@ def _delete(store: Store, keys: Sequence[str], stopping: Stopping) -> None:
     for start in range(0, len(keys), _AT_ONCE):
         raise_if(stopping)
         try:
-            store.delete(keys[start : start + _AT_ONCE])
+            aside(functools.partial(store.delete, keys[start : start + _AT_ONCE]), stopping)
         except AgentError as error:
             if error.kind != KIND:
                 raise
