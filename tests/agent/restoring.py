@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shutil
 import sqlite3
 import sys
 import tarfile
@@ -78,6 +79,18 @@ class Site:
         self.data, self.store, self.release = base / "data", base.parent / "store", base.parent / "release"
         self.state = base / "backup" / "state"
         self.events: list[Event] = []
+        self.owner = self.artifacts = ""
+
+    def give_to(self, owner: str) -> None:
+        """As in system scope: the data are the service user's, and root's is everything around them."""
+        self.owner = owner
+        for folder in (self.data, self.state, self.store):
+            for path in (folder, *folder.rglob("*")):
+                shutil.chown(path, owner, owner)
+        for folder in (self.data, self.state, self.base / "etc", self.base / "backup"):
+            shutil.chown(folder, None, owner)
+            folder.chmod(0o750)
+        shutil.chown(self.secrets, "root", owner)
 
     def make(self) -> Site:
         """A server that runs, with runs `now-1` … of its own."""
@@ -124,11 +137,11 @@ class Site:
             "deployment": "server",
             "databases": {"mlflow.db": str(self.tracking), "basic_auth.db": str(self.users)},
             "files": {"secrets.env": str(self.secrets)},
-            "artifacts": "",
+            "artifacts": self.artifacts,
             "venv": str(self.release),
         }
         settings = {
-            "user": "",
+            "user": self.owner,
             "state": str(self.state),
             "source": source,
             "place": {"destination": str(self.store)},
@@ -147,7 +160,7 @@ class Site:
             "secrets_env": str(self.secrets),
             "base": str(self.base),
             "data": str(self.data),
-            "owner": "",
+            "owner": self.owner,
             "safety": False,
             "artifacts": True,
             **changed,
@@ -249,7 +262,7 @@ class Site:
             "database": str(self.users),
             "release": str(self.release),
             "config": str(self.base / "etc" / "basic_auth.ini"),
-            "owner": "",
+            "owner": self.owner,
             "tracking": str(self.tracking),
         }
 

@@ -17,7 +17,7 @@ from mlflow_provision.agent.lock import held
 from mlflow_provision.agent.protocol import CHANGED, FAILED, AgentError, Result
 from mlflow_provision.agent.resources.admin_user import AdminUser
 from mlflow_provision.agent.resources.base import Context
-from tests.agent.converge import snapshot
+from tests.agent.converge import needs_root, snapshot
 from tests.agent.restoring import (
     ID,
     OLD,
@@ -459,3 +459,51 @@ def test_databases_on_another_disk_than_the_deployment(site: Site, monkeypatch: 
     kept = site.data / Path(answer["aside"]).name
     assert runs_of(kept / "mlflow.db") == ["now-1", "now-2", "now-3"]
     assert FolderStore(str(site.store / "server")).read(f"{ID}/manifest.json")
+
+
+@needs_root
+@pytest.mark.parametrize("trouble", ["", "fails-verification"])
+def test_as_a_service_user(open_folder: Path, monkeypatch: pytest.MonkeyPatch, trouble: str) -> None:
+    """Nothing of root's appears among the data, and nothing of the service user's around them."""
+    site = Site(open_folder / "server").make()
+    play(site, monkeypatch.setattr)
+    site.back_up(users={"bob": "then"}, revision=OLD)
+    site.give_to("daemon")
+    seen = site.run("look")
+    assert seen["migrates"]
+    if trouble:
+        (site.base / trouble).touch()
+        before = snapshot(site.data)
+        assert "Nothing is lost" in fails(site, safety=True).message
+        assert snapshot(site.data) == before
+    else:
+        answer = site.run(safety=True)
+        assert answer["safety"]
+        assert users_of(site.users) == ["admin", "bob"]
+    assert {path.owner() for path in (site.data, *site.data.rglob("*"), *site.state.rglob("*"))} == {"daemon"}
+    assert {path.owner() for path in (site.base / "backup").iterdir() if path != site.state} == {"root"}
+    assert (site.secrets.owner(), site.secrets.group(), site.secrets.stat().st_mode & 0o777) == (
+        "root",
+        "daemon",
+        0o640,
+    )
+    site.run(safety=True) if not trouble else None
+
+
+@needs_root
+def test_a_link_of_the_service_user_leads_nowhere(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root never follows what the server's own user may have put into its folders."""
+    site = Site(open_folder / "server").make()
+    play(site, monkeypatch.setattr)
+    site.back_up()
+    site.give_to("daemon")
+    elsewhere = open_folder / "roots"
+    elsewhere.mkdir(mode=0o700)
+    (elsewhere / "mlflow.db").write_text("root's")
+    (site.data / ".restore").symlink_to(elsewhere)
+    (site.state / "lock").unlink(missing_ok=True)
+    (site.state / "lock").symlink_to(elsewhere / "lock")
+    with pytest.raises((AgentError, OSError)):
+        site.run()
+    assert [path.name for path in elsewhere.iterdir()] == ["mlflow.db"]
+    assert runs_of(site.tracking) == ["now-1", "now-2", "now-3"]

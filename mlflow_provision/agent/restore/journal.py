@@ -18,6 +18,7 @@ from mlflow_provision.agent.restore.durable import sync_folder
 STOPPING, SWITCHING, STARTING = "stopping", "switching", "starting"
 # The way back: the databases may be anywhere; they are where they were.
 UNDOING, RETURNING = "undoing", "returning"
+PHASES = (STOPPING, SWITCHING, STARTING, UNDOING, RETURNING)
 
 # The start script looks for this file, too: a server that finds no databases would make empty ones.
 GUARD = "restoring"
