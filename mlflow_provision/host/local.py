@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -36,6 +37,7 @@ class LocalHost:
         self.label = "this machine"
         self._where = Where(user=getpass.getuser())
         self._sudo = Sudo(self._where, ask)
+        self._scope = scope
         self._through_sudo = scope == "system" and os.geteuid() != 0
         self._conversation = Conversation(self._start, self._where, self._sudo, agent)
 
@@ -55,7 +57,15 @@ class LocalHost:
         bootstrap = [PYTHON_FLAGS, "-c", BOOTSTRAP]
         if self._through_sudo:
             return [*(WITH_PASSWORD if with_password else WITHOUT_PASSWORD), "python3", *bootstrap]
-        return [sys.executable if os.access(sys.executable or "", os.X_OK) else "python3", *bootstrap]
+        return [_python(for_all=self._scope == "system"), *bootstrap]
+
+
+def _python(for_all: bool) -> str:
+    """The Python that runs the agent: our own, unless it is `for_all` users and lies where only we can read."""
+    ours = sys.executable if os.access(sys.executable or "", os.X_OK) else "python3"
+    if for_all and not all(folder.stat().st_mode & 0o001 for folder in Path(os.__file__).resolve().parents):
+        return shutil.which("python3", path=os.defpath) or ours
+    return ours
 
 
 def _spawn(command: list[str], where: Where) -> Process:
