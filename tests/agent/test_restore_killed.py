@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from mlflow_provision.agent.backup.make import make
+from mlflow_provision.agent.backup.settings import settings
 from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.resources.background_process import BackgroundProcess
 from mlflow_provision.agent.restore.journal import PHASES, Journal
@@ -225,6 +227,15 @@ def test_another_backup_may_be_wanted_after_all(
     assert answer["safety"]
     site.run(id=answer["safety"])
     assert held(site) == OLD
+
+
+def test_no_backup_is_made_of_what_is_half_way(fresh: Callable[[], Site], half_way_points: dict[str, int]) -> None:
+    site = fresh()
+    assert killed(site, "restore", half_way_points["switching"])
+    make_tracking(site.tracking, [], STARTED)
+    make_users(site.users, {"admin": "x"})
+    with pytest.raises(AgentError, match="half-way"):
+        make(settings(site.request()), "by schedule", False, site.events.append, lambda: False)
 
 
 def test_a_setup_in_the_middle_makes_databases_that_count_for_nothing(

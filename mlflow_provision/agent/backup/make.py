@@ -22,6 +22,7 @@ from mlflow_provision.agent.backup.settings import Settings
 from mlflow_provision.agent.backup.stores import open_store
 from mlflow_provision.agent.backup.stores.base import Store
 from mlflow_provision.agent.protocol import CHANGED, AgentError, Output, Result
+from mlflow_provision.agent.restore.journal import GUARD
 from mlflow_provision.agent.steps import Emit, amount, counted, one_at_a_time, progress, step
 
 Stopping = Callable[[], bool]
@@ -62,6 +63,9 @@ def make(
 
 def _begun(settings: Settings, with_artifacts: bool, scratch: str, emit: Emit, stopping: Stopping) -> _Work:
     """What can be found out before anything is written."""
+    if os.path.exists(os.path.join(os.path.dirname(settings.state), GUARD)):
+        hint = f"run it again, it goes on or back: mlflow-provision restore {settings.source.deployment}"
+        raise AgentError("a restore of this server was interrupted half-way", hint, snapshot.SOURCE)
     for name, path in settings.source.databases.items():
         snapshot.refuse_what_is_none(name, path)
     snapshot.refuse_without_room(snapshot.needed(settings.source.databases.values()), scratch)

@@ -22,7 +22,7 @@ class Safety:
     why: str = ""
 
 
-def back_up(wanted: Wanted, restored: str, emit: Emit, stopping: Stopping) -> Safety:
+def back_up(wanted: Wanted, restored: str, operator: str, emit: Emit, stopping: Stopping) -> Safety:
     """Back up the databases that are there. A server that nobody has used yet has nothing to lose; databases that
     cannot be backed up because they are damaged are kept as files, like all that are replaced."""
     if not wanted.safety:
@@ -32,9 +32,12 @@ def back_up(wanted: Wanted, restored: str, emit: Emit, stopping: Stopping) -> Sa
     from mlflow_provision.agent.backup.make import make
 
     try:
-        made = as_user(wanted.owner, lambda: make(wanted.settings, SAFETY + restored, False, emit, stopping), stopping)
+        reason = SAFETY + restored
+        made = as_user(wanted.owner, lambda: make(wanted.settings, reason, False, emit, stopping, operator), stopping)
     except AgentError as error:
-        broken = [] if error.kind == "interrupted" else current.damaged(wanted)
+        if error.kind in ("interrupted", "locked"):
+            raise
+        broken = current.damaged(wanted)
         if broken:
             return _none("what is there cannot be backed up, and is kept as it is: " + "; ".join(broken), emit)
         hint = f"{error.hint}; or restore without a safety backup: add --no-safety-backup".lstrip("; ")

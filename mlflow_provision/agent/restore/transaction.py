@@ -37,7 +37,7 @@ def restore(wanted: Wanted, operator: str, emit: Emit, stopping: Stopping) -> di
     if not goes_on:
         try:
             prepared = prepare(wanted, operator, emit, stopping)
-            safety = back_up(wanted, prepared.manifest.id, emit, stopping)
+            safety = back_up(wanted, prepared.manifest.id, operator, emit, stopping)
         except BaseException:
             as_user(wanted.owner, lambda: fetch.clean(wanted))
             raise
