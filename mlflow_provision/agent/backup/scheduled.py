@@ -19,7 +19,7 @@ from mlflow_provision.agent.protocol import CHANGED, FAILED, AgentError, Event, 
 
 OPERATOR = "the schedule"
 REASON = "by schedule"
-DONE, NOT_MADE, WRONG = 0, 1, 3  # exit codes; the unit's Restart= tells the last two apart
+DONE, NOT_MADE, WRONG = 0, 1, 3  # exit codes
 _NAMES = {"make": "backup", "verify": "verification", "prune": "pruning"}
 _DAY = 86400.0
 _EVERY = {"daily": _DAY, "weekly": 7 * _DAY, "monthly": 30 * _DAY}
