@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import pwd
+import signal
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -81,3 +84,27 @@ def test_an_answer_that_cannot_travel_does_not_let_the_child_go_on_as_the_parent
     with pytest.raises(AgentError, match="not JSON serializable"):
         as_user("daemon", object)
     assert os.getpid() == before
+
+
+@needs_root
+def test_it_is_told_to_stop_and_may_finish() -> None:
+    def until_told() -> str:
+        told = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: told.set())
+        return "finished" if told.wait(10) else "never told"
+
+    began = time.monotonic()
+    assert as_user("daemon", until_told, lambda: time.monotonic() - began > 0.3) == "finished"
+    assert time.monotonic() - began < 5
+
+
+@needs_root
+def test_who_does_not_listen_is_not_waited_for_busily() -> None:
+    looks: list[float] = []
+
+    def stopping() -> bool:
+        looks.append(time.monotonic())
+        return False
+
+    as_user("daemon", lambda: time.sleep(1), stopping)
+    assert 3 <= len(looks) <= 20

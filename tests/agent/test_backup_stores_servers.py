@@ -1,4 +1,4 @@
-"""Backups in buckets of servers that others wrote: rclone's, which checks signatures, and moto's, with IAM as at AWS."""
+"""Backups in buckets of servers that others wrote: rclone's, which checks signatures, and moto's, with IAM like AWS."""
 
 from __future__ import annotations
 

@@ -511,3 +511,20 @@ def test_an_account_that_sends_us_to_another_user(folder: Path, machine: Machine
         error = failure(host("ec2"))
         assert "wants another user: ubuntu" in error.message
         assert "ubuntu@" in error.hint
+
+
+# Questions of the agent in the middle of a request.
+
+
+def test_the_agent_asks_and_is_answered(server: Sshd, machine: Machine, tmp_path: Path) -> None:
+    from mlflow_provision.operator_folder import OperatorFolder
+    from tests.unit.asking_agent import asking_agent
+
+    folder = OperatorFolder(tmp_path / "backups", "server")
+    host = SshHost("box", agent=asking_agent(tmp_path))
+    data = {"destination": f"operator:{folder.place}", "user": "", "pieces": 40}
+    assert answer(host, "copy", data, folder)["same"]
+    with pytest.raises(ProvisionError, match="nobody here can answer"):
+        answer(host, "copy", data)
+    host.close()
+    assert (tmp_path / "backups" / "server" / "id" / "part").stat().st_size == 40 * 256 * 1024
