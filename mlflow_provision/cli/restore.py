@@ -111,13 +111,13 @@ def _restore(
             console.say("Nothing was changed.")
             return ExitCode.FAILED
         with stoppable(console, host):
-            console.steps(backups.ready(backups.reading(ready, wish.backup), load(path)))
+            console.steps(backups.ready(backups.reading(ready, wish.backup), _here(path, ready.deployment)))
             console.steps(restoring.restore(ready, wish), shown=EVERYTHING)
         answer = console.document.details["restore"] = console.answer
         _note_host(console, path, ready.deployment)
         if _is_new(console, site, order):
             _scheduled_again(console, host, path)
-    say_ending(console, ready.deployment, wish, answer)
+    say_ending(console, ready.deployment, wish, answer, load(path).backup.destination)
     if order.target and order.target != deployment.host:
         say_old_host(console, deployment)
     return None
@@ -257,20 +257,27 @@ def _keep_password(path: Path, prepared: Prepared) -> None:
 
 
 def _note_host(console: Console, path: Path, deployment: Deployment) -> None:
-    """Where the deployment is now, and which MLflow it runs; its place for backups stays what the file says."""
+    """The deployment file says where the deployment is now."""
     from mlflow_provision.config import load, save
 
+    here = _here(path, deployment)
+    if here != load(path):
+        save(here, path)
+        console.say(f'{path} says host = "{deployment.host}" from now on.')
+
+
+def _here(path: Path, deployment: Deployment) -> Deployment:
+    """What the file says when the deployment is there; its place for backups stays what it was."""
+    from mlflow_provision.config import load
+
     kept = load(path)
-    here = replace(
+    return replace(
         kept,
         host=deployment.host,
         scope=deployment.scope,
         identity_file=deployment.identity_file,
         mlflow=replace(kept.mlflow, version=deployment.mlflow.version),
     )
-    if here != kept:
-        save(here, path)
-        console.say(f'{path} says host = "{deployment.host}" from now on.')
 
 
 def _refuse_early(console: Console, order: Order) -> None:

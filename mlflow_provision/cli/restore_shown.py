@@ -58,7 +58,8 @@ def say_setup(console: Console, prepared: Prepared, wish: Wish, changed_version:
     console.say()
 
 
-def say_ending(console: Console, deployment: Deployment, wish: Wish, answer: dict[str, Any]) -> None:
+def say_ending(console: Console, deployment: Deployment, wish: Wish, answer: dict[str, Any], own_place: str) -> None:
+    """`own_place` is that of the deployment file: a backup in another one is found only if that is named."""
     console.say()
     took = duration(console.seconds) or "no time"
     console.say(f"{deployment.name} is restored from {wish.backup['id']} and verified ({took}).", "good")
@@ -69,10 +70,13 @@ def say_ending(console: Console, deployment: Deployment, wish: Wish, answer: dic
         console.say(f"  Schema    migrated from MLflow {answer['mlflow_version']} to {deployment.mlflow.version}")
     console.say(f"  Away for  {duration(answer['seconds_down']) or 'no time'}")
     if answer["safety"]:
-        console.say(f"  Way back  {shown('restore', answer['safety'], deployment.name)}")
-    elif answer["no_safety"] and wish.safety:
+        place = deployment.backup.destination
+        elsewhere = ("--from", place) if place != own_place else ()
+        console.say(f"  Way back  {shown('restore', answer['safety'], deployment.name, *elsewhere)}")
+    had_users = console.document.details.get("compared", {}).get("now", {}).get("used")
+    if had_users and answer["no_safety"] and wish.safety:
         console.say(f"  Safety    no backup was made first: {answer['no_safety']}")
-    if answer["aside"]:
+    if had_users and answer["aside"]:
         console.say(f"  Replaced  kept on the host in {console.shortened(answer['aside'])}")
 
 

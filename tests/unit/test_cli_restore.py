@@ -152,7 +152,8 @@ def test_the_password_must_be_known(command_line: CommandLine, host: BackupHost)
 
 def test_from_another_place(command_line: CommandLine, host: BackupHost) -> None:
     path = command_line.known(backup=PLACE)
-    assert command_line.run("restore", "--latest", "-y", "--from", "/mnt/copy").exit_code == 0
+    result = command_line.run("restore", "--latest", "-y", "--from", "/mnt/copy")
+    assert result.exit_code == 0 and f"restore {SAFETY} server --from /mnt/copy\n" in result.stdout
     assert host.asked("restore", "restore")[0]["settings"]["place"]["destination"] == "/mnt/copy"
     assert load(path).backup == PLACE
 
