@@ -101,7 +101,7 @@ def _last_backup(backup: dict[str, Any], now: float) -> str:
     if not made:
         return "none yet"
     told = f"{ago(made['at'], now)}, {size(made['stored_size'])}"
-    return f"{told}, verified {ago(verified['at'], now)}" if verified else f"{told}, never verified"
+    return f"{told}, last verified {ago(verified['at'], now)}" if verified else f"{told}, never verified"
 
 
 status_command = _command(
