@@ -158,7 +158,7 @@ def flip(path: Path, where: int) -> None:
     path.write_bytes(content)
 
 
-def lying(some: Box, **changes: object) -> Manifest:
+def lying(some: Box, folders: bool = True, **changes: object) -> Manifest:
     """A manifest whose index is complete and has the right sum, but says something else."""
     member = index.member_of(some.made[0])
     assert member
@@ -167,6 +167,8 @@ def lying(some: Box, **changes: object) -> Manifest:
     for entry in found[1:]:
         if entry["kind"] == "file" and entry["path"].endswith("MLmodel"):
             entry.update(changes)
+    if not folders:
+        found = [entry for entry in found if entry.get("kind") != "folder"]
     content = b"".join(json.dumps(entry).encode() + b"\n" for entry in found)
     stored = store_stream(some.store, "lie/index.gz", [content], some.encryption)
     fake = Member(index.NAME, "lie/index.gz", stored.size, stored.sha256, stored.stored_size, stored.stored_sha256)

@@ -208,3 +208,23 @@ def test_a_full_disk_says_where(some: Box, monkeypatch: pytest.MonkeyPatch, tmp_
     with pytest.raises(AgentError, match="cannot be restored: No space left on device"):
         some.restore(tmp_path / "new")
     assert not list((tmp_path / "new").rglob("*part*"))
+
+
+def test_an_index_without_folders_does_not_lead_through_links_either(some: Box, tmp_path: Path) -> None:
+    some.back_up()
+    target, outside = tmp_path / "new", tmp_path / "outside"
+    (outside / "aa" / "artifacts").mkdir(parents=True)
+    (target / "1").mkdir(parents=True)
+    (target / "1" / "aa").symlink_to(outside / "aa")
+    (target / "1" / "bb").symlink_to(outside)
+    assert some.restore(target, lying(some, folders=False)).written == 3
+    assert [path.name for path in outside.rglob("*")] == ["aa", "artifacts"]
+    assert (target / "1/bb/artifacts/plot.png").read_bytes() == (some.folder / "1/bb/artifacts/plot.png").read_bytes()
+
+
+def test_an_index_of_another_backup_is_not_restored(some: Box, tmp_path: Path) -> None:
+    some.back_up()
+    other = replace(some.made[0], artifacts={"files": 2, "bytes": 305_012})
+    refused("damaged", some.restore, tmp_path / "new", other)
+    refused("damaged", some.check, other)
+    assert not list((tmp_path / "new").iterdir())

@@ -14,7 +14,7 @@ import pytest
 
 from mlflow_provision.agent.backup import news, packs, reading
 from mlflow_provision.agent.protocol import AgentError
-from tests.agent.artifacts_box import Box, entries, tree
+from tests.agent.artifacts_box import OLD, Box, entries, tree
 
 
 def touching(monkeypatch: pytest.MonkeyPatch, path: Path, change: object, times: int = 99) -> None:
@@ -33,8 +33,10 @@ def touching(monkeypatch: pytest.MonkeyPatch, path: Path, change: object, times:
 
 
 def growing(path: Path) -> None:
+    """Its time does not show that it has just been written."""
     with path.open("ab") as file:
         file.write(b"more")
+    os.utime(path, (OLD, OLD))
 
 
 @pytest.mark.parametrize("size", [100, news._IN_MEMORY + 100])
@@ -109,6 +111,29 @@ def test_what_vanishes_between_looking_and_reading_is_in_no_backup(some: Box, mo
     monkeypatch.setattr(reading, "opened", opened)
     found = some.back_up()
     assert (found.files, len(found.packs)) == (1, 1)
+    some.check()
+
+
+def test_what_becomes_a_link_between_looking_and_reading_is_not_followed(
+    some: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    for name in ("MLmodel", "plot.png"):
+        (secret / name).write_text("do not take me")
+    real = reading.opened
+
+    def opened(root: int, path: bytes) -> reading.Open | None:
+        if path.endswith(b"MLmodel"):
+            (some.folder / os.fsdecode(path)).unlink()
+            (some.folder / os.fsdecode(path)).symlink_to(secret / "MLmodel")
+        if path.endswith(b"plot.png"):
+            shutil.rmtree(some.folder / "1/bb/artifacts")
+            (some.folder / "1/bb/artifacts").symlink_to(secret)
+        return real(root, path)
+
+    monkeypatch.setattr(reading, "opened", opened)
+    assert some.back_up().files == 1
     some.check()
 
 

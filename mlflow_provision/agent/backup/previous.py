@@ -48,12 +48,7 @@ def previous(
     kept_sum = _kept_sum(kept, stopping)
     for manifest in manifests:
         member = index.member_of(manifest)
-        recipient = manifest.encryption.get("recipient", "")
-        if (
-            not member
-            or manifest.deployment != settings.source.deployment
-            or recipient != settings.encryption.recipient
-        ):
+        if not member or not _ours(manifest, settings):
             continue
         path = kept if member.sha256 == kept_sum else _loaded(store, member, key, scratch, stopping)
         if path:
