@@ -93,18 +93,3 @@ class OperatorFolder:
     def _delete(self, keys: list[str]) -> dict[str, Any]:
         self._store.delete(keys)
         return {}
-
-
-class OperatorFolders:
-    """Several of them in one request: a backup that is copied from one to the other."""
-
-    def __init__(self, *folders: OperatorFolder) -> None:
-        self._folders = {folder.place: folder for folder in folders}
-
-    def __call__(self, call: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        folder = self._folders.get(str(arguments.get("place")), next(iter(self._folders.values())))
-        return folder(call, arguments)
-
-    def close(self) -> None:
-        for folder in self._folders.values():
-            folder.close()

@@ -12,7 +12,7 @@ import pytest
 from mlflow_provision.agent.protocol import AgentError, Ask
 from mlflow_provision.errors import ProvisionError
 from mlflow_provision.host.replies import to
-from mlflow_provision.operator_folder import OperatorFolder, OperatorFolders
+from mlflow_provision.operator_folder import OperatorFolder
 
 
 @pytest.fixture
@@ -103,20 +103,6 @@ def test_errors_speak_of_this_machine(folder: OperatorFolder, tmp_path: Path) ->
         ask(folder, "begin", key="id/part")
     assert caught.value.message.startswith("on this machine, not on the host: ")
     assert str(tmp_path / "backups") in caught.value.message and "on the host" not in caught.value.hint
-
-
-def test_two_folders_in_one_request(tmp_path: Path) -> None:
-    one, two = (OperatorFolder(tmp_path / name, "server") for name in ("one", "two"))
-    put(one, "id/part", b"1")
-    both = OperatorFolders(one, two)
-    for folder, size in ((one, 1), (two, 0)):
-        found = both("store", {"place": folder.place, "op": "list", "prefix": "", "after": ""})["entries"]
-        assert len(found) == size
-    with pytest.raises(AgentError, match="not offered"):
-        both("store", {"place": "/", "op": "list", "prefix": "", "after": ""})
-    both("store", {"place": two.place, "op": "begin", "key": "id/half"})
-    both.close()
-    assert not [path for path in (tmp_path / "two").rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize(
