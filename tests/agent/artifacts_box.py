@@ -158,7 +158,7 @@ def flip(path: Path, where: int) -> None:
     path.write_bytes(content)
 
 
-def lying(some: Box, folders: bool = True, **changes: object) -> Manifest:
+def lying(some: Box, changes: dict[str, object], folders: bool = True) -> Manifest:
     """A manifest whose index is complete and has the right sum, but says something else."""
     member = index.member_of(some.made[0])
     assert member

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from pathlib import Path
 
 import pytest
 
-from mlflow_provision.agent.backup import index
+from mlflow_provision.agent.backup import index, known, wanted
 from tests.agent.artifacts_box import Box, flip, lying, refused
 
 
@@ -38,8 +39,8 @@ def test_every_flipped_bit_of_every_pack_and_of_the_index_is_found(some: Box, tm
 )
 def test_an_index_that_names_what_is_not_in_the_packs_is_found(some: Box, changes: dict[str, object]) -> None:
     some.back_up()
-    refused("damaged", some.check, lying(some, **changes))
-    some.check(lying(some))
+    refused("damaged", some.check, lying(some, changes))
+    some.check(lying(some, {}))
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,7 @@ def test_an_index_that_names_what_is_not_in_the_packs_is_found(some: Box, change
 )
 def test_a_path_that_leads_out_of_the_folder_is_refused(some: Box, path: str, tmp_path: Path) -> None:
     some.back_up()
-    lie = lying(some, path=path)
+    lie = lying(some, {"path": path})
     refused("damaged", some.check, lie)
     refused("damaged", some.restore, tmp_path / "in" / "new", lie)
     assert not list(tmp_path.rglob("*out*"))
@@ -72,3 +73,21 @@ def test_a_path_that_leads_out_of_the_folder_is_refused(some: Box, path: str, tm
 )
 def test_where_a_link_leads(path: bytes, target: bytes, inside: bool) -> None:
     assert index.stays_inside(path, target) is inside
+
+
+def test_no_room_in_scratch_is_said_as_that(some: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    some.back_up()
+    real = known.scratch_database
+
+    def small(path: str, script: str) -> sqlite3.Connection:
+        return real(path, script + "; PRAGMA max_page_count = 1")
+
+    monkeypatch.setattr(known, "_CACHE", 1)
+    for module in (known, wanted):
+        monkeypatch.setattr(module, "scratch_database", small)
+    for number in range(300):
+        some.write(f"9/{number}", f"content {number}")
+    for action in (some.artifacts, some.check, lambda: some.restore(tmp_path / "new")):
+        error = refused("disk", action)
+        assert "database or disk is full" in error.message
+        assert f"df -h {some.base / 'scratch'}" in error.hint

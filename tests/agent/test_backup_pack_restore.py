@@ -173,14 +173,14 @@ def test_with_a_damaged_pack_all_else_is_restored(some: Box, tmp_path: Path) -> 
 @pytest.mark.parametrize("changes", [{"sha256": "0" * 64}, {"entry": 7}, {"pack": "none"}, {"size": 13}], ids=str)
 def test_what_the_packs_do_not_hold_is_not_restored(some: Box, tmp_path: Path, changes: dict[str, object]) -> None:
     some.back_up()
-    lie = lying(some, **changes)
+    lie = lying(some, changes)
     refused("damaged", some.restore, tmp_path / "new", lie)
     assert not (tmp_path / "new/1/aa/artifacts/model/MLmodel").exists()
 
 
 def test_a_link_out_of_the_folder_is_not_restored_from_an_index_that_has_one(some: Box, tmp_path: Path) -> None:
     some.back_up()
-    lie = lying(some, kind="link", target="/etc/passwd")
+    lie = lying(some, {"kind": "link", "target": "/etc/passwd"})
     lie = replace(lie, artifacts={"files": 2, "bytes": 305_000})
     assert some.restore(tmp_path / "new", lie).notes == ("1 symbolic links lead out of the folder: left out",)
     assert not (tmp_path / "new/1/aa/artifacts/model/MLmodel").is_symlink()
@@ -217,7 +217,7 @@ def test_an_index_without_folders_does_not_lead_through_links_either(some: Box, 
     (target / "1").mkdir(parents=True)
     (target / "1" / "aa").symlink_to(outside / "aa")
     (target / "1" / "bb").symlink_to(outside / "aa")
-    assert some.restore(target, lying(some, folders=False)).written == 3
+    assert some.restore(target, lying(some, {}, folders=False)).written == 3
     assert [path.name for path in outside.rglob("*")] == ["aa", "artifacts"]
     assert (target / "1/bb/artifacts/plot.png").read_bytes() == (some.folder / "1/bb/artifacts/plot.png").read_bytes()
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
 import sqlite3
 from typing import Any, Collection, Iterable, Iterator, NamedTuple
 
 from mlflow_provision.agent.backup.index import FILE
 from mlflow_provision.agent.backup.tree import Found
+from mlflow_provision.agent.protocol import AgentError
 
 _CACHE = 16_000  # KiB
 
@@ -32,6 +35,16 @@ def scratch_database(path: str, script: str) -> sqlite3.Connection:
     connection.executescript(script)
     connection.execute("BEGIN")
     return connection
+
+
+@contextlib.contextmanager
+def room_in(scratch: str) -> Iterator[None]:
+    """What goes wrong with databases in this folder is told as AgentError of kind "disk"."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        hint = f"free some space on the host, then run the same command again: df -h {shlex.quote(scratch)}"
+        raise AgentError(f"the scratch folder cannot be used: {error}: {scratch}", hint, "disk") from None
 
 
 class Known:

@@ -10,6 +10,7 @@ from mlflow_provision.agent.backup import index
 from mlflow_provision.agent.backup.archive import Unpacking
 from mlflow_provision.agent.backup.channel import raise_if
 from mlflow_provision.agent.backup.codec import Key, check_stored, damaged, load_stream
+from mlflow_provision.agent.backup.known import room_in
 from mlflow_provision.agent.backup.manifest import Manifest, Member
 from mlflow_provision.agent.backup.previous import note_checked
 from mlflow_provision.agent.backup.stores.base import Store
@@ -46,7 +47,7 @@ def check(
     """
     if manifest.artifacts is None:
         return Checked(0, 0, 0)
-    with Wanted(store, manifest, key, scratch, stopping) as wanted:
+    with room_in(scratch), Wanted(store, manifest, key, scratch, stopping) as wanted:
         known = {index.pack_id(pack) for pack in manifest.packs}
         lost = {name: files for name, files in wanted.packs().items() if name and name not in known}
         if lost:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -12,6 +13,7 @@ from mlflow_provision.agent.backup import index, reading, tree
 from mlflow_provision.agent.backup.archive import Unpacking
 from mlflow_provision.agent.backup.channel import raise_if
 from mlflow_provision.agent.backup.codec import Key, load_stream
+from mlflow_provision.agent.backup.known import room_in
 from mlflow_provision.agent.backup.landing import Landing
 from mlflow_provision.agent.backup.manifest import Manifest, Member
 from mlflow_provision.agent.backup.placing import Placing
@@ -51,7 +53,10 @@ def restore(
         return Restored(0, 0, 0, 0, ())
     try:
         os.makedirs(folder, 0o750, exist_ok=True)
-        with tree.opened(folder) as root, Wanted(store, manifest, key, scratch, stopping) as wanted:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(room_in(scratch))
+            root = stack.enter_context(tree.opened(folder))
+            wanted = stack.enter_context(Wanted(store, manifest, key, scratch, stopping))
             landing = Landing(root, aside)
             try:
                 return _Restore(store, manifest, key, root, landing, wanted, progress, stopping).made()

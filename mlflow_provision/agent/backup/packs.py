@@ -10,7 +10,7 @@ from typing import Any, Callable, Iterator
 from mlflow_provision.agent.backup import archive, index, tree
 from mlflow_provision.agent.backup.codec import store_stream, suffix
 from mlflow_provision.agent.backup.index import EMPTY, FILE, FOLDER, LINK
-from mlflow_provision.agent.backup.known import Content, Known
+from mlflow_provision.agent.backup.known import Content, Known, room_in
 from mlflow_provision.agent.backup.manifest import Member
 from mlflow_provision.agent.backup.news import Begin, News
 from mlflow_provision.agent.backup.pack_check import Checked, check, check_sums
@@ -66,7 +66,7 @@ def back_up(
     Raises AgentError of kind "source" for a folder that is not there or cannot be read.
     """
     try:
-        with tree.opened(folder) as root, Known(os.path.join(scratch, "known.db")) as known:
+        with room_in(scratch), tree.opened(folder) as root, Known(os.path.join(scratch, "known.db")) as known:
             return _Backup(root, folder, store, last, encryption, known, progress, stopping, begun).made(scratch)
     except OSError as error:
         raise AgentError(f"the artifacts cannot be backed up: {in_words(error)}", way_out(error)) from None
