@@ -122,11 +122,17 @@ def make(reached: Reached, artifacts: bool, verify: bool, identity: str) -> Iter
 
 def listed(reached: Reached) -> list[Backup]:
     """All backups, newest first."""
-    for event in reached.request("list"):
+    found: list[Backup] = data_of(reached.request("list"))["backups"]
+    return found
+
+
+def data_of(events: Iterator[Event]) -> dict[str, Any]:
+    """What ends a request whose events nobody needs to see. All are taken: the error of a failed one comes last."""
+    data: dict[str, Any] = {}
+    for event in events:
         if isinstance(event, Done):
-            found: list[Backup] = event.data["backups"]
-            return found
-    return []
+            data = event.data
+    return data
 
 
 def listed_here(deployment: Deployment) -> list[Backup]:

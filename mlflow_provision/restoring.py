@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mlflow_provision import backups
-from mlflow_provision.agent.protocol import Done, Event
+from mlflow_provision.agent.protocol import Event
 from mlflow_provision.backups import Backup, Reached
 from mlflow_provision.blueprint.backup import restore_request
 from mlflow_provision.config import Deployment, Secrets
@@ -76,10 +76,7 @@ def unscheduled(deployment: Deployment) -> Deployment:
 
 def compared(reached: Reached, wish: Wish) -> dict[str, Any]:
     """What a restore would replace, and what is newer than the backup. Changes nothing."""
-    for event in _request(reached, "look", wish):
-        if isinstance(event, Done):
-            return event.data
-    return {}
+    return backups.data_of(_request(reached, "look", wish))
 
 
 def restore(reached: Reached, wish: Wish) -> Iterator[Event]:

@@ -78,7 +78,9 @@ class BackupHost(FakeHost):
         action = data["action"]
         yield Start("tracking", "tracking database")
         yield Progress("tracking", 10, 20)
-        self._end(f"{verb} {action}")
+        if failure := self.failing.get(f"{verb} {action}"):
+            yield Done({}, {"message": "told by the exception", "hint": "", "kind": "failed"})
+            raise failure
         if action not in ("list", "look"):
             yield Result("tracking", "tracking database", CHANGED if action == "make" else OK, 1.5, "120 MB")
         yield Done(self._answer(action, data))

@@ -144,6 +144,14 @@ def test_a_failure_ends_with_the_words_of_the_host(command_line: CommandLine, ho
     assert result.exit_code == ExitCode.FAILED and "Nothing is lost: the old one runs" in result.stderr
 
 
+@pytest.mark.parametrize("request_", ["backup list", "restore look"])
+def test_what_is_refused_before_is_told(command_line: CommandLine, host: BackupHost, request_: str) -> None:
+    command_line.known(backup=PLACE)
+    host.failing[request_] = ProvisionError("ana is running `restore server`", "wait", ExitCode.LOCKED)
+    result = command_line.run("restore", "--latest", "-y")
+    assert result.exit_code == ExitCode.LOCKED and "ana is running" in result.stderr and not restored(host)
+
+
 def test_the_password_must_be_known(command_line: CommandLine, host: BackupHost) -> None:
     secrets_path(command_line.known(backup=PLACE)).unlink()
     result = command_line.run("restore", "--latest", "-y")

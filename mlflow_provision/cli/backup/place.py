@@ -138,6 +138,10 @@ def _usable(deployment: Deployment, text: str) -> str:
     try:
         moved(deployment, {"backup.destination": place})
     except ProvisionError as error:
+        if place.startswith("s3://") and error.message.startswith("credentials"):
+            flags = "--instance-role, --aws-profile PROFILE or --aws-keys"
+            message = f"for a bucket, Ctrl-C and say how the host may use it: --to {place} with {flags}"
+            raise click.UsageError(message) from None
         raise click.UsageError(error.message) from None
     return place
 
