@@ -88,7 +88,7 @@ def age(layout: Layout) -> list[Resource]:
 def deployment_file(layout: Layout) -> list[Resource]:
     """A copy of the operator's own file, which goes into every backup."""
     if not layout.deployment.backup.destination:
-        return []
+        return [PathAbsent("deployment.toml", str(layout.deployment_file))]
     content = _COPY + as_toml(layout.deployment)
     return [File("deployment.toml", str(layout.deployment_file), content, *_readable(layout))]
 

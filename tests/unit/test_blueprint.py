@@ -166,13 +166,13 @@ def test_the_admin_password_is_in_no_file() -> None:
 def test_what_the_service_user_may_write_is_its_data_alone(deployment: Deployment) -> None:
     root = facts(deployment)["root"]["path"]
     base = f"{root}/{deployment.name}"
-    allowed = (f"{base}/data", f"{base}/backup/state", deployment.artifacts.destination or f"{base}/data")
+    allowed = [f"{base}/data", f"{base}/backup/state", deployment.artifacts.destination or f"{base}/data"]
     if deployment.backup.destination.startswith("/"):
-        allowed += (f"{deployment.backup.destination}/{deployment.name}",)
+        allowed.append(f"{deployment.backup.destination}/{deployment.name}")
     for resource in made(deployment):
         if deployment.scope == "system" and isinstance(resource, (Directory, File)):
             theirs = resource.owner not in ("root", "")
-            assert theirs == resource.path.startswith(allowed), resource.path
+            assert theirs == resource.path.startswith(tuple(allowed)), resource.path
             assert resource.mode & 0o022 == 0
 
 
@@ -245,6 +245,7 @@ def test_backups_that_are_not_wanted_any_more_leave_nothing_that_acts_or_knows_a
         assert type(resources["backup-timer"]).__name__ == "TimerAbsent"
         assert type(resources["backup-job"]).__name__ == type(resources["agent"]).__name__ == "PathAbsent"
         assert "backup-unit" not in resources
+        assert (type(resources["deployment.toml"]).__name__ == "PathAbsent") == (not backup.destination)
 
 
 def test_changed_secrets_change_what_holds_them() -> None:
