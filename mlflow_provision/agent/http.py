@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Callable, Iterable, Mapping, Union
 from urllib.parse import quote, urlencode, urlsplit
 
 _CHUNK = 256 << 10
+_CONNECT = 15.0  # seconds; whoever is patient with answers need not wait as long for somebody to be there
 _LARGEST_BODY = 16 << 20  # of an answer kept in memory; whoever expects more passes a sink
 
 Body = Union[bytes, BinaryIO, None]
@@ -136,7 +137,7 @@ class Client:
         timeout: float,
     ) -> Response:
         parts = urlsplit(self.url)
-        where = f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+        where = _where(self.url)
         connection = None
         try:
             connection, answer, whole = self._asked(method, target, headers, body, timeout)
@@ -145,6 +146,8 @@ class Client:
                 self.connections.keep(self.url, connection)
                 connection = None
             return response
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+            raise NoAnswer("lost", f"no HTTP answer from {where}: the connection was closed") from None
         except ssl.SSLError as error:
             reason = getattr(error, "verify_message", "") or error.reason or "no TLS"
             if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
@@ -155,7 +158,7 @@ class Client:
         except ConnectionRefusedError:
             raise NoAnswer("refused", f"connection refused: nothing listens at {where}") from None
         except socket.timeout:
-            raise NoAnswer("timeout", f"no answer from {where} within {timeout:.0f} s") from None
+            raise _silence(self.url, timeout) from None
         except (OSError, http.client.HTTPException) as error:
             raise NoAnswer("lost", f"no HTTP answer from {where}: {_reason(error)}") from None
         finally:
@@ -175,13 +178,26 @@ class Client:
             except BaseException:
                 used.close()
                 raise
-        connection = self.connections.new(self.url, timeout) if self.connections else _connection(self.url, timeout)
+        first = min(timeout, _CONNECT)
+        connection = self.connections.new(self.url, first) if self.connections else _connection(self.url, first)
         try:
-            connection.connect()
+            _connect(connection, self.url, first)
+            connection.sock.settimeout(timeout)
             return connection, *_said(connection, method, target, headers, body)
         except BaseException:
             connection.close()
             raise
+
+
+def _connect(connection: http.client.HTTPConnection, url: str, timeout: float) -> None:
+    try:
+        connection.connect()
+    except socket.timeout:
+        raise _silence(url, timeout) from None
+
+
+def _silence(url: str, seconds: float) -> NoAnswer:
+    return NoAnswer("timeout", f"no answer from {_where(url)} within {seconds:.0f} s")
 
 
 def _said(
@@ -192,7 +208,7 @@ def _said(
         connection.putheader(name, value)
     whole = False
     # A server may refuse before it has read everything; its answer says more than the broken pipe.
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
         connection.endheaders()
         for piece in _pieces(body):
             connection.send(piece)
@@ -205,6 +221,11 @@ def _pieces(body: Body) -> Iterable[Any]:
     if isinstance(body, bytes):
         return (memoryview(body)[start : start + _CHUNK] for start in range(0, len(body), _CHUNK))
     return [] if body is None else [body]
+
+
+def _where(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
 
 
 def _server(url: str) -> str:

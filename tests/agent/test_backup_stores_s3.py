@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -14,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from mlflow_provision.agent import http
 from mlflow_provision.agent.backup.settings import Place
 from mlflow_provision.agent.backup.stores import open_store
 from mlflow_provision.agent.backup.stores.base import Missing, Store
@@ -246,6 +250,73 @@ def test_no_bucket_in_the_destination(s3: TroubledS3, tmp_path: Path) -> None:
     assert "s3://bucket/prefix" in failure(lambda: opened(s3, tmp_path, destination="s3:///x")).message
 
 
+# The same over TLS, where other errors come.
+
+
+@pytest.fixture
+def certificate(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    folder = tmp_path_factory.mktemp("tls")
+    key, public = str(folder / "key"), str(folder / "public")
+    argv = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", public, "-days", "2"]
+    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*argv, *subject], check=True, capture_output=True)
+    monkeypatch.setenv("SSL_CERT_FILE", public)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(public, key)
+    return context
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed here")
+@pytest.mark.parametrize("when", ["body", "before", "after", "answer"])
+def test_cut_over_tls(s3: TroubledS3, certificate: ssl.SSLContext, tmp_path: Path, when: str) -> None:
+    with serve(TroubledS3(), certificate) as secure:
+        store = opened(secure, tmp_path)
+        list(store.list())
+        for operation in ("UploadPart", "CompleteMultipartUpload"):
+            secure.trouble = times(2, Cut(when), operation)
+            put(store, LARGE)
+            assert not secure.trouble(Asked(operation, "", 0, {}))
+        secure.trouble = times(2, Cut(when), "GetObject")
+        assert got(store) == LARGE
+        secure.trouble = times(1000, Refuse(403, "AccessDenied"), "UploadPart")
+        assert "s3:PutObject" in failure(lambda: put(store, LARGE)).message
+        assert secure.uploads == {}
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed here")
+def test_a_certificate_that_nobody_signed(
+    s3: TroubledS3, certificate: ssl.SSLContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE")
+    with serve(TroubledS3(), certificate) as secure:
+        store = opened(secure, tmp_path)
+        told = failure(lambda: list(store.list()))
+    assert "self-signed" in told.message.replace("self signed", "self-signed") and "update-ca-certificates" in told.hint
+    assert secure.seen == []
+
+
+def test_a_store_that_never_answers_the_call(s3: TroubledS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "_CONNECT", 0.3)
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        address = full.getsockname()
+        others = [socket.socket() for _ in range(4)]
+        for other in others:  # take the places in its queue
+            other.setblocking(False)
+            other.connect_ex(address)
+        store = opened(s3, tmp_path, endpoint_url=f"http://127.0.0.1:{address[1]}")
+        told = failure(lambda: list(store.list()))
+        for other in others:
+            other.close()
+    assert "no answer from 127.0.0.1" in told.message and "security group" in told.hint
+
+
+def test_an_empty_folder_that_the_console_made(s3: TroubledS3, store: Store) -> None:
+    s3.objects = {"pre fix/server/": b"", "pre fix/server/id/": b"", "pre fix/server/id/part": b""}
+    assert [entry.key for entry in store.list()] == ["id/part"]
+
+
 # Objects that are not there.
 
 
@@ -273,6 +344,7 @@ def test_who_may_not_even_list_is_told_so(s3: TroubledS3, store: Store) -> None:
 def test_what_a_killed_run_left_is_taken_back_and_what_lives_is_left_alone(s3: TroubledS3, tmp_path: Path) -> None:
     program = f"""
 import sys
+from mlflow_provision.agent import http
 from mlflow_provision.agent.backup.settings import Place
 from mlflow_provision.agent.backup.stores import open_store
 store = open_store(Place("s3://bucket/p", "us-east-1", "{s3.endpoint}", "a", "b"), "server", "{tmp_path}", print)

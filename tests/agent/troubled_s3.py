@@ -7,6 +7,7 @@ import hashlib
 import html
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -52,6 +53,7 @@ Trouble = Refuse | Cut | None
 @dataclass
 class TroubledS3:
     port: int = 0
+    scheme: str = "http"
     region: str = REGION
     objects: dict[str, bytes] = field(default_factory=dict)
     uploads: dict[str, dict[int, bytes]] = field(default_factory=dict)
@@ -66,7 +68,7 @@ class TroubledS3:
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     def count(self, operation: str) -> int:
         return sum(asked.operation == operation for asked in self.seen)
@@ -155,7 +157,7 @@ def failed(refuse: Refuse) -> tuple[int, dict[str, str], bytes]:
 
 
 @contextlib.contextmanager
-def serve(fake: TroubledS3) -> Iterator[TroubledS3]:
+def serve(fake: TroubledS3, tls: ssl.SSLContext | None = None) -> Iterator[TroubledS3]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
@@ -212,6 +214,9 @@ def serve(fake: TroubledS3) -> Iterator[TroubledS3]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+        fake.scheme = "https"
     fake.port = server.server_address[1]
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from dataclasses import replace
 from typing import Callable, Iterator, Sequence
 from urllib.parse import urlsplit
 
@@ -16,7 +17,7 @@ from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.s3 import Bucket, Credentials, S3Error, verdict
 from mlflow_provision.agent.s3.instance_role import METADATA_URL, NoInstanceRole, role_credentials
 from mlflow_provision.agent.s3.multipart import Upload
-from mlflow_provision.agent.s3.patience import Patience
+from mlflow_provision.agent.s3.patience import Patience, once
 
 SECTION = "backup"
 _TIMEOUT = 60.0  # seconds of silence
@@ -92,7 +93,8 @@ class S3Store:
     def list(self, prefix: str = "") -> Iterator[Entry]:
         with self._told("s3:ListBucket"):
             for found in self._bucket.find(self._prefix + prefix):
-                yield Entry(found.key[len(self._prefix) :], found.size, found.modified)
+                if not found.key.endswith("/"):  # what the console makes of an empty folder
+                    yield Entry(found.key[len(self._prefix) :], found.size, found.modified)
 
     def delete(self, keys: Sequence[str]) -> None:
         with self._told("s3:DeleteObject"):
@@ -102,11 +104,12 @@ class S3Store:
     def sweep(self) -> None:
         """Take back the parts of uploads whose writers were killed. What cannot be taken back is tried again later."""
         here = {"bucket": self._bucket.name, "endpoint_url": self._bucket.endpoint_url}
+        bucket = replace(self._bucket, patience=once())
         for note in self._notes.left():
             content = note.content
             if here.items() <= content.items():
                 with contextlib.suppress(S3Error, NoAnswer):
-                    Upload(self._bucket, content["key"], content["id"]).abort()
+                    Upload(bucket, content["key"], content["id"]).abort()
                     note.remove()
             if note.stale:
                 note.remove()
