@@ -48,7 +48,18 @@ def warnings(deployment: Deployment) -> list[str]:
         found.append(
             "with several workers a changed password works for up to a minute more: restart after removing a user"
         )
-    return found
+    return found + list(_backup_warnings(deployment))
+
+
+def _backup_warnings(deployment: Deployment) -> Iterator[str]:
+    backup = deployment.backup
+    if backup.destination.startswith("/"):
+        yield f"{backup.destination} is on the host itself: backups there are lost with its disk"
+    if backup.scheduled and deployment.scope == "user":
+        yield (
+            "without root nothing makes backups by itself: "
+            f"`mlflow-provision backup schedule {deployment.name}` prints the line for your crontab"
+        )
 
 
 def _platform(deployment: Deployment, facts: dict[str, Any]) -> Iterator[Problem]:

@@ -9,7 +9,7 @@ import pytest
 
 from mlflow_provision.config import Deployment
 from mlflow_provision.preflight import problems, warnings
-from tests.unit.hosts import CASES, ELSEWHERE, LOCAL, OPEN, facts, server
+from tests.unit.hosts import BACKED_UP, BACKUP_FOLDER, BACKUP_LOCAL, CASES, ELSEWHERE, LOCAL, OPEN, facts, server
 
 
 def told(deployment: Deployment, skew: float = 0.0, moved: bool = False, **other: Any) -> str:
@@ -164,3 +164,11 @@ def test_what_is_allowed_but_should_be_known() -> None:
     assert "without encryption" in exposed
     assert "several workers" in several
     assert warnings(server(mlflow={"workers": 1, "listen": "::1"})) == []
+
+
+def test_what_should_be_known_about_backups() -> None:
+    assert ["on the host itself" in told for told in warnings(BACKUP_FOLDER)] == [True]
+    on_host, by_hand = warnings(BACKUP_LOCAL)
+    assert "on the host itself" in on_host
+    assert "`mlflow-provision backup schedule server` prints the line" in by_hand
+    assert warnings(BACKED_UP) == []
