@@ -13,6 +13,7 @@ from mlflow_provision.agent.adoption import UNFINISHED
 from mlflow_provision.agent.protocol import Event, Result
 from mlflow_provision.agent.resources import Resource, to_json
 from mlflow_provision.aws import profile_keys
+from mlflow_provision.backup_keys import begin, kdf_for
 from mlflow_provision.config import (
     DEFAULT_MLFLOW_VERSION,
     ENVIRONMENT,
@@ -106,6 +107,8 @@ def with_keys(deployment: Deployment, secrets: Secrets) -> tuple[Deployment, Sec
     """Both with the AWS keys that the deployment asks for, and no others; a profile may also know the region."""
     if problems := missing_secrets(deployment, secrets):
         raise ProvisionError("\n".join(problems), "write them there, then run the same command again", ExitCode.USAGE)
+    if deployment.backup.encryption == "passphrase":
+        begin(secrets.backup_passphrase, kdf_for(deployment.backup.destination, deployment.name))
     deployment, secrets = _with_backup_keys(deployment, secrets)
     artifacts = deployment.artifacts
     if artifacts.credentials == "keys":

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from typing import Any
+
 import pytest
 
 from mlflow_provision import backup_keys
@@ -40,6 +43,22 @@ def test_a_passphrase_gives_the_same_key_everywhere_and_another_in_another_place
 def test_a_passphrase_typed_on_another_keyboard_is_the_same() -> None:
     assert from_passphrase("caf\u00e9 cr\u00e8me", QUICK) == from_passphrase("cafe\u0301 cre\u0300me", QUICK)
     assert from_passphrase("cafe creme", QUICK) != from_passphrase("café crème", QUICK)
+
+
+def test_what_was_begun_in_the_background_is_the_same_and_done_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    scrypt = hashlib.scrypt
+    calls: list[bytes] = []
+
+    def counted(password: bytes, **more: Any) -> bytes:
+        calls.append(password)
+        return scrypt(password, **more)
+
+    monkeypatch.setattr(hashlib, "scrypt", counted)
+    for _ in range(2):
+        backup_keys.begin("begun long before", QUICK)
+    first = from_passphrase("begun long before", QUICK)
+    assert first == from_passphrase("begun long before", QUICK)
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize(
