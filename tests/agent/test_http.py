@@ -120,3 +120,10 @@ def test_a_name_that_does_not_exist() -> None:
     with pytest.raises(NoAnswer, match=r"cannot resolve the name nowhere\.invalid") as caught:
         Client("http://nowhere.invalid").call("GET", "/")
     assert caught.value.kind == "name"
+
+
+@pytest.mark.parametrize("server", [b""], indirect=True)
+def test_a_connection_that_is_cut_in_the_handshake_is_lost_and_no_wrong_certificate(server: OneAnswer) -> None:
+    with pytest.raises(NoAnswer) as caught:
+        Client(server.url.replace("http:", "https:")).call("GET", "/")
+    assert caught.value.kind == "lost"
