@@ -192,10 +192,11 @@ def _chosen(console: Console, there_are: list[dict[str, Any]], deployment: Deplo
             raise click.UsageError(error.message) from None
 
     question = f"Which one? Its number, or Enter for {recommended}"
-    return asked(
+    choice: str = asked(
         console,
         lambda: click.prompt(question, default=recommended, show_default=False, err=True, value_proc=checked),
     )
+    return choice
 
 
 def _agreed(console: Console, site: Reached, wish: Wish, order: Order, known_host: str) -> Reached | None:

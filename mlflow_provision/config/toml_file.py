@@ -92,9 +92,11 @@ def put_value(table: Container | Table, setting: Field[Any], value: Any, new: bo
 
     name, is_default = setting.name, value == plain_default(setting)
     if name in table:
+        if table[name] == value:
+            return  # with what people wrote beside it
         if is_default and not value and value is not False:
             table.remove(name)
-        elif table[name] != value:
+        else:
             table[name] = value
     elif (new and setting.metadata["shown"]) or not (is_default or setting.default is MISSING):
         item = tomlkit.item(value)

@@ -80,6 +80,10 @@ class TestShown:
             "45 2 * * * /opt/mlflow/local/"
         )
 
+    def test_without_root_the_line_must_be_taken_out(self, command_line: CommandLine, host: BackupHost) -> None:
+        command_line.known("local", "local", scope="user", backup=PLACE)
+        assert "take it out: `crontab -e`" in command_line.run("backup", "schedule", "--off", "-y").stdout
+
 
 class TestSet:
     def test_the_file_is_changed_and_the_host_brought_up_to_date(

@@ -78,7 +78,7 @@ def schedule_command(
         if code:
             return code
         deployment, _ = chosen(deployment.name)
-    _show(console, deployment, accept_new_host_key)
+    _show(console, deployment, accept_new_host_key, turned_off=off)
     return None
 
 
@@ -126,7 +126,7 @@ def _say_crontab(console: Console, deployment: Deployment, facts: dict[str, Any]
     console.say(line)
 
 
-def _show(console: Console, deployment: Deployment, accept_new_host_key: bool) -> None:
+def _show(console: Console, deployment: Deployment, accept_new_host_key: bool, turned_off: bool) -> None:
     from mlflow_provision.provision import control
 
     state: dict[str, Any] = {}
@@ -141,3 +141,5 @@ def _show(console: Console, deployment: Deployment, accept_new_host_key: bool) -
     say_schedule(console, deployment, state)
     if deployment.backup.scheduled and deployment.scope == "user":
         _say_crontab(console, deployment, facts)
+    elif turned_off and deployment.scope == "user":
+        console.say("If you have put a line for it into your crontab, take it out: `crontab -e`")
