@@ -100,7 +100,12 @@ def test_cut_off_it_is_no_backup_and_goes_on_later(
     monkeypatch.undo()
     fetched: list[str] = []
     get = source.store.get
-    monkeypatch.setattr(FolderStore, "get", lambda self, key, sink: (fetched.append(key), get(key, sink))[1])
+
+    def noted(self: FolderStore, key: str, sink: Callable[[bytes], object]) -> None:
+        fetched.append(key)
+        get(key, sink)
+
+    monkeypatch.setattr(FolderStore, "get", noted)
     downloaded(source, to)
     assert not any(key.startswith("packs/") for key in fetched)
     monkeypatch.undo()

@@ -7,14 +7,16 @@ import gzip
 import io
 import json
 import os
+import pwd
 import random
 import signal
 import sqlite3
+import subprocess
 import sys
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,8 +31,12 @@ from mlflow_provision.agent.backup.make import make
 from mlflow_provision.agent.backup.manifest import decode
 from mlflow_provision.agent.backup.settings import Encryption
 from mlflow_provision.agent.backup.stores.folder import FolderStore
-from mlflow_provision.agent.protocol import FAILED, AgentError, Event, Progress, Result, Start
+from mlflow_provision.agent.protocol import FAILED, AgentError, Done, Event, Output, Progress, Result, Start
+from mlflow_provision.agent.protocol import decode as decode_event
+from mlflow_provision.host.program import BOOTSTRAP, PYTHON_FLAGS, payload
+from tests.agent.agent_process import AgentProcess
 from tests.agent.backup_source import BackupSource, database
+from tests.agent.converge import needs_root
 
 IDENTITY = pyrage.x25519.Identity.generate()
 TO_US = Encryption(recipient=str(IDENTITY.to_public()), kdf={"n": 1}, python=sys.executable)
@@ -289,7 +295,7 @@ class Stubborn(FolderStore):
         if self._fails("acknowledge", key):
             raise AgentError("the connection was lost", "look at the network", "store")
 
-    def delete(self, keys: list[str]) -> None:
+    def delete(self, keys: Sequence[str]) -> None:
         if any(self._fails("delete", key) for key in keys):
             raise AgentError("s3 denies s3:DeleteObject", "", "store")
         super().delete(keys)
@@ -448,7 +454,75 @@ def test_a_request_makes_and_verifies_at_once(source: BackupSource) -> None:
 
 def test_a_manifest_is_the_last_thing_written(source: BackupSource, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
-    stubborn(source, monkeypatch, lambda did, key: bool(order.append(key)) if did == "acknowledge" else False)
+
+    def note(did: str, key: str) -> bool:
+        if did == "acknowledge":
+            order.append(key)
+        return False
+
+    stubborn(source, monkeypatch, note)
     backup = source.back_up()
     assert order[-1] == f"{backup['id']}/manifest.json"
     assert decode(source.store.read(order[-1]), "it").id == backup["id"]
+
+
+@needs_root
+def test_all_of_it_is_the_service_users(open_folder: Path) -> None:
+    open_folder.chmod(0o777)
+    account = pwd.getpwnam("daemon")
+    source = BackupSource(open_folder / "host")
+    for path in (open_folder / "host", *(open_folder / "host").rglob("*")):
+        os.chown(path, account.pw_uid, account.pw_gid)
+    source.settings = replace(source.settings, user="daemon")
+    request = source.request("make", reason="by hand", artifacts=True, verify=True, identity="")
+    serve(request, "ada@laptop", source.events.append, lambda: False)
+    assert source.listed()[0].verified
+    owners = {path.stat().st_uid for path in (open_folder / "host").rglob("*")}
+    assert owners == {account.pw_uid}
+
+
+@needs_root
+def test_a_signal_reaches_what_runs_as_the_service_user(open_folder: Path) -> None:
+    open_folder.chmod(0o777)
+    account = pwd.getpwnam("daemon")
+    source = BackupSource(open_folder / "host", runs=2000)
+    for path in (open_folder / "host", *(open_folder / "host").rglob("*")):
+        os.chown(path, account.pw_uid, account.pw_gid)
+    source.settings = replace(source.settings, user="daemon")
+    request = source.request("make", reason="by hand", artifacts=True, verify=True, identity="")
+    with AgentProcess("backup", request) as agent:
+        while not (isinstance(event := agent.event(), Start) and event.step == "backup-mlflow.db"):
+            pass
+        asked = time.monotonic()
+        agent.process.terminate()
+        error = agent.answer().error
+    assert error and error["kind"] == "interrupted"
+    assert time.monotonic() - asked < 5
+    assert source.objects() == set()
+    assert remembered(source) == set()
+
+
+@needs_root
+def test_as_it_travels_the_program_works_as_the_service_user(open_folder: Path) -> None:
+    """It is then a file in root's memory, from which the service user can import nothing."""
+    open_folder.chmod(0o777)
+    account = pwd.getpwnam("daemon")
+    source = BackupSource(open_folder / "host")
+    source.with_artifacts()
+    (source.artifacts / "model").write_bytes(b"x" * 1000)
+    for path in (open_folder / "host", *(open_folder / "host").rglob("*")):
+        os.chown(path, account.pw_uid, account.pw_gid)
+    source.settings = replace(source.settings, user="daemon")
+    request = source.request("make", reason="by hand", artifacts=True, verify=True, identity="")
+    with subprocess.Popen(
+        ["/usr/bin/python3", PYTHON_FLAGS, "-c", BOOTSTRAP], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as agent:
+        assert agent.stdin and agent.stdout
+        agent.stdin.write(payload("backup", request))
+        agent.stdin.flush()  # and stays open: its end would mean that nobody wants the answer
+        event: Event = Output("", "")
+        while not isinstance(event, Done):
+            line = agent.stdout.readline().decode()
+            event = decode_event(line) if line.startswith("{") else event
+    assert event.error is None
+    assert event.data["backup"]["verified"]["level"] == "full"

@@ -4,121 +4,35 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
-from mlflow_provision.agent.as_user import as_user
-from mlflow_provision.agent.backup.settings import Place, Settings, settings
-from mlflow_provision.agent.protocol import AgentError, Event, in_words, way_out
-
-Emit = Callable[[Event], None]
-Stopping = Callable[[], bool]
-Action = Callable[[Settings, "dict[str, Any]", str, Emit, Stopping], "dict[str, Any]"]
+from mlflow_provision.agent.protocol import Event
 
 
-def serve(data: dict[str, Any], operator: str, emit: Emit, stopping: Stopping) -> dict[str, Any]:
+def serve(
+    data: dict[str, Any], operator: str, emit: Callable[[Event], None], stopping: Callable[[], bool]
+) -> dict[str, Any]:
     """Do what `data["action"]` says: make, list, verify, prune or download. Raises AgentError."""
+    from mlflow_provision.agent.as_user import as_user
+    from mlflow_provision.agent.backup.settings import settings
+
     wanted = settings(data)
-    action = _ACTIONS.get(data["action"])
-    if not action:
-        raise AgentError(f"this agent has no action {data['action']!r} for backups")
-    answer: dict[str, Any] = as_user(
-        wanted.user, lambda: _in_words(action, wanted, data, operator, emit, stopping), stopping
-    )
+    load(wanted.place.destination, data.get("to", {}).get("destination", ""))
+    from mlflow_provision.agent.backup.actions import act
+
+    answer: dict[str, Any] = as_user(wanted.user, lambda: act(wanted, data, operator, emit, stopping), stopping)
     return answer
 
 
-def _in_words(
-    action: Action, wanted: Settings, data: dict[str, Any], operator: str, emit: Emit, stopping: Stopping
-) -> dict[str, Any]:
-    from mlflow_provision.agent.steps import one_at_a_time
+def load(*destinations: str) -> None:
+    """Import all that work with these places needs, before the rights to read our program are given up.
 
-    try:
-        return action(wanted, data, operator, one_at_a_time(emit), stopping)
-    except OSError as error:
-        raise AgentError(in_words(error), way_out(error)) from None
+    It may be a file in the memory of a process that was root's: the service user cannot import from that.
+    """
+    from mlflow_provision.agent.backup import actions  # noqa: F401 - and all that it imports
 
-
-def _make(wanted: Settings, data: dict[str, Any], operator: str, emit: Emit, stopping: Stopping) -> dict[str, Any]:
-    from mlflow_provision.agent.backup import state
-    from mlflow_provision.agent.backup.listing import chosen, listed, shown
-    from mlflow_provision.agent.backup.make import make
-
-    with state.working(wanted.state, "backup", operator):
-        made = make(wanted, data["reason"], data["artifacts"], emit, stopping, operator)
-        if not data["verify"]:
-            return made
-        id = made["backup"]["id"]
-        try:
-            _verify(wanted, {**data, "id": id}, operator, emit, stopping)
-        except AgentError as error:
-            if error.kind == "interrupted":
-                raise AgentError(f"stopped on request; the backup {id} is complete", error.hint, error.kind) from None
-            raise
-        store = _store(wanted, emit, stopping)
-        return {"backup": shown(chosen(store, listed(store), id))}
-
-
-def _list(wanted: Settings, data: dict[str, Any], operator: str, emit: Emit, stopping: Stopping) -> dict[str, Any]:
-    from mlflow_provision.agent.backup.aside import aside
-    from mlflow_provision.agent.backup.listing import listed, shown
-
-    store = _store(wanted, emit, stopping)
-    return {"backups": [shown(backup) for backup in aside(lambda: listed(store), stopping)]}
-
-
-def _verify(wanted: Settings, data: dict[str, Any], operator: str, emit: Emit, stopping: Stopping) -> dict[str, Any]:
-    from mlflow_provision.agent.backup import state
-    from mlflow_provision.agent.backup.codec import Key
-    from mlflow_provision.agent.backup.verification import verify
-
-    what = f"backup verify {data['id']}".rstrip()
-    with state.working(wanted.state, what, operator), state.noting(wanted.state, "verified", what):
-        store = _store(wanted, emit, stopping)
-        manifest = _manifest(store, data["id"], stopping)
-        key = Key(data["identity"], wanted.encryption.python)
-        return verify(wanted, store, manifest, key, emit, stopping, operator)
-
-
-def _prune(wanted: Settings, data: dict[str, Any], operator: str, emit: Emit, stopping: Stopping) -> dict[str, Any]:
-    from mlflow_provision.agent.backup import state
-    from mlflow_provision.agent.backup.prune import prune
-
-    with state.working(wanted.state, "backup prune", operator), state.noting(wanted.state, "pruned", "backup prune"):
-        answer = prune(wanted, _store(wanted, emit, stopping), data["dry_run"], emit, stopping)
-        if not data["dry_run"]:
-            state.succeeded(wanted.state, "pruned", removed=answer["removed"])
-        return answer
-
-
-def _download(wanted: Settings, data: dict[str, Any], operator: str, emit: Emit, stopping: Stopping) -> dict[str, Any]:
-    # Without the lock: over a slow line it may take hours, and a backup must not wait for that.
-    from mlflow_provision.agent.backup.aside import aside
-    from mlflow_provision.agent.backup.download import download
-    from mlflow_provision.agent.backup.stores import open_store
-
-    store = _store(wanted, emit, stopping)
-    manifest = _manifest(store, data["id"], stopping)
-    deployment = wanted.source.deployment
-    to = aside(lambda: open_store(Place(**data["to"]), deployment, wanted.state, emit, stopping), stopping)
-    return download(store, manifest, to, emit, stopping)
-
-
-def _store(wanted: Settings, emit: Emit, stopping: Stopping) -> Any:
-    from mlflow_provision.agent.backup.aside import aside
-    from mlflow_provision.agent.backup.stores import open_store
-
-    return aside(lambda: open_store(wanted.place, wanted.source.deployment, wanted.state, emit, stopping), stopping)
-
-
-def _manifest(store: Any, id: str, stopping: Stopping) -> Any:
-    from mlflow_provision.agent.backup.aside import aside
-    from mlflow_provision.agent.backup.listing import listed, readable
-
-    return readable(store, aside(lambda: listed(store), stopping), id)
-
-
-_ACTIONS: dict[str, Action] = {
-    "make": _make,
-    "list": _list,
-    "verify": _verify,
-    "prune": _prune,
-    "download": _download,
-}
+    for destination in filter(None, destinations):
+        if destination.startswith("s3://"):
+            from mlflow_provision.agent.backup.stores import s3  # noqa: F401
+        elif destination.startswith("operator:"):
+            from mlflow_provision.agent.backup.stores import operator  # noqa: F401
+        else:
+            from mlflow_provision.agent.backup.stores import folder  # noqa: F401

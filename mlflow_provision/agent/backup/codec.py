@@ -15,7 +15,7 @@ from mlflow_provision.agent.backup.stores.base import Missing, Store
 from mlflow_provision.agent.backup.transfer import Fetch, Upload
 from mlflow_provision.agent.protocol import AgentError
 
-LEVEL = 3  # of zlib
+LEVEL = 1  # of zlib: what is in these databases gets hardly smaller with more, and takes longer
 _GZIP = 31  # zlib's window bits for the format of .gz files
 _PIECE = 1 << 20
 _AGE = ".age"

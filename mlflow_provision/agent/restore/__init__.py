@@ -13,9 +13,11 @@ def restore(
     """`action`: "look" (what would be replaced), "restore", or "undo" (one that was interrupted). Runs as root, or as
     the person in user scope; the caller holds the lock of the host."""
     # Imported late: the agent is compiled anew on every request.
+    from mlflow_provision.agent import backup
     from mlflow_provision.agent.restore.wanted import wanted
 
     asked = wanted(data)
+    backup.load(asked.settings.place.destination)
     if data["action"] == "look":
         from mlflow_provision.agent.restore.look import look
 
