@@ -504,7 +504,7 @@ def test_a_signal_reaches_what_runs_as_the_service_user(open_folder: Path) -> No
 
 @needs_root
 def test_as_it_travels_the_program_works_as_the_service_user(open_folder: Path) -> None:
-    """It is then a file in root's memory, from which the service user can import nothing."""
+    """It is then a file in the memory of a process that was root's."""
     open_folder.chmod(0o777)
     account = pwd.getpwnam("daemon")
     source = BackupSource(open_folder / "host")

@@ -25,7 +25,7 @@ def serve(
 def load(*destinations: str) -> None:
     """Import all that work with these places needs, before the rights to read our program are given up.
 
-    It may be a file in the memory of a process that was root's: the service user cannot import from that.
+    Where the system knows no files in memory it is a temporary file of root's, which the service user cannot read.
     """
     from mlflow_provision.agent.backup import actions  # noqa: F401 - and all that it imports
 
