@@ -32,7 +32,7 @@ def problems(
 ) -> list[Problem]:
     """All problems of setting up `deployment` on the host with these `facts`; `clock_skew` in seconds."""
     checks = (_platform(deployment, facts), _size(facts), _clock(clock_skew), _taken(deployment, facts))
-    found = [problem for check in checks for problem in check]
+    found = [problem for check in checks for problem in check] + list(_restore(deployment, facts))
     return found + list(_version(deployment, facts)) + list(_history(deployment, facts, artifacts_moved))
 
 
@@ -59,6 +59,15 @@ def _backup_warnings(deployment: Deployment) -> Iterator[str]:
         yield (
             "without root nothing makes backups by itself: "
             f"`mlflow-provision backup schedule {deployment.name}` prints the line for your crontab"
+        )
+
+
+def _restore(deployment: Deployment, facts: dict[str, Any]) -> Iterator[Problem]:
+    if facts["restoring"]:
+        yield Problem(
+            f"a restore of {deployment.name} was interrupted half-way",
+            f"finish it: mlflow-provision restore {deployment.name}; "
+            f"or go back: mlflow-provision restore --undo {deployment.name}",
         )
 
 

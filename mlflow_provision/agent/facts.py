@@ -14,7 +14,7 @@ from typing import Any
 
 from mlflow_provision.agent import adoption, process_group, sockets
 from mlflow_provision.agent.cgroup import unit_of
-from mlflow_provision.agent.names import BESIDE, MARKER, SIGNATURE
+from mlflow_provision.agent.names import BESIDE, GUARD, MARKER, SIGNATURE
 from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.resources.record import load
 from mlflow_provision.agent.resources.release import STAMP
@@ -50,6 +50,7 @@ def facts(data: dict[str, Any]) -> dict[str, Any]:
         "applied": load(str(base / "deployment.json")),
         "deployments": _deployments(root),
         "admin_exists": (base / "data" / "basic_auth.db").exists(),
+        "restoring": (base / "backup" / GUARD).exists(),
         "release_installed": (release / STAMP).exists(),
         **(adoption.known(str(base), unit_state == "ours") if data["unit"] else {"old_server": None, "adoption": ""}),
         "index": None if (release / STAMP).exists() else _index(data["index_url"]),

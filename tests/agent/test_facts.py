@@ -21,6 +21,7 @@ from mlflow_provision.agent import facts as module
 from mlflow_provision.agent import process_group
 from mlflow_provision.agent.facts import facts
 from mlflow_provision.agent.names import MARKER
+from mlflow_provision.agent.restore.journal import Journal
 from tests.agent.package_index import PackageIndex
 
 
@@ -139,6 +140,14 @@ def test_the_deployments_below_the_root_are_told_by_their_records(request_data: 
         (root / name).mkdir(parents=True)
         (root / name / "deployment.json").write_text(text)
     assert facts(request_data)["deployments"] == [{"name": "prod", "mlflow_version": "3.17.2", "port": 5000}]
+
+
+def test_a_restore_that_is_half_way_is_known(request_data: dict[str, Any], home: Path) -> None:
+    assert facts(request_data)["restoring"] is False
+    journal = Journal(str(home / "mlflow" / request_data["name"] / "backup"))
+    Path(journal.folder).mkdir(parents=True)
+    journal.close_door()
+    assert facts(request_data)["restoring"] is True
 
 
 def test_the_index_is_asked_only_while_nothing_is_installed(

@@ -60,6 +60,7 @@ ALL_HALF = {"error": "", "hint": "", "versions": [], "half_published": ["3.17.2"
         ({"libc": ""}, "not glibc", "newer distribution"),
         ({"memory": 512 << 20}, "0.5 GiB of memory is too little", "2 GiB"),
         ({"disk_free": 1 << 30}, "1.0 GiB free at /opt/mlflow is too little: 2.0 needed", 'root = "/path"'),
+        ({"restoring": True}, "was interrupted half-way", "restore --undo server"),
         ({"disk_free": 100 << 20, "release_installed": True}, "0.1 GiB free", "free some space"),
         ({"root": ROOT}, "/opt/mlflow is not empty and was not made by", "sudo mv /opt/mlflow /opt/mlflow.old"),
         ({"unit": "foreign"}, "there is a mlflow-server.service on this host", "--name"),

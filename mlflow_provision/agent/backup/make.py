@@ -21,8 +21,8 @@ from mlflow_provision.agent.backup.manifest import NAME, Manifest, Member, encod
 from mlflow_provision.agent.backup.settings import Settings
 from mlflow_provision.agent.backup.stores import open_store
 from mlflow_provision.agent.backup.stores.base import Store
+from mlflow_provision.agent.names import GUARD
 from mlflow_provision.agent.protocol import CHANGED, AgentError, Output, Result
-from mlflow_provision.agent.restore.journal import GUARD
 from mlflow_provision.agent.steps import Emit, amount, counted, one_at_a_time, progress, step
 
 Stopping = Callable[[], bool]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mlflow_provision.agent.names import GUARD
 from mlflow_provision.agent.resources.file import replace
 from mlflow_provision.agent.restore.durable import sync_folder
 
@@ -19,9 +20,6 @@ STOPPING, SWITCHING, STARTING = "stopping", "switching", "starting"
 # The way back: the databases may be anywhere; they are where they were.
 UNDOING, RETURNING = "undoing", "returning"
 PHASES = (STOPPING, SWITCHING, STARTING, UNDOING, RETURNING)
-
-# The start script looks for this file, too: a server that finds no databases would make empty ones.
-GUARD = "restoring"
 
 
 @dataclass(frozen=True)
