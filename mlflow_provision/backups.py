@@ -101,6 +101,11 @@ def ready(reached: Reached, kept: Deployment) -> Iterator[Event]:
     return apply_resources(reached.host, resources, deployment, facts, f"backup {deployment.name}")
 
 
+def only_reading(deployment: Deployment) -> Deployment:
+    """The deployment for somebody who makes no backup: what a new one would be encrypted with need not be known."""
+    return replace(deployment, backup=replace(deployment.backup, encryption="", recipient=""))
+
+
 def reading(reached: Reached, backup: Backup) -> Reached:
     """The same for somebody who reads this backup: what decrypts it is needed, whatever new ones are like."""
     recipient = backup["encryption"].get("recipient", "")

@@ -367,6 +367,23 @@ class TestKeys:
         result = command_line.run("restore", "--latest")
         assert result.exit_code == ExitCode.FAILED and not host.asked("restore", "restore")
 
+    def test_who_only_reads_needs_no_passphrase(self, command_line: CommandLine, host: BackupHost) -> None:
+        command_line.known(backup=Backup(destination="/var/backups/mlflow", encryption="passphrase"))
+        for words in (["list"], ["verify"], ["prune", "--dry-run"], ["download", "latest", "/tmp/x"]):
+            assert command_line.run("backup", *words).exit_code == 0, words
+        result = command_line.run("backup")
+        assert result.exit_code == ExitCode.USAGE and "MLFLOW_PROVISION_BACKUP_PASSPHRASE" in result.stderr
+        assert not host.asked("backup", "make")
+
+    @pytest.mark.usefixtures("person")
+    def test_who_makes_one_types_it_twice(self, command_line: CommandLine, host: BackupHost) -> None:
+        path = command_line.known(backup=Backup(destination="/var/backups/mlflow", encryption="passphrase"))
+        answers = "four words and more\nfour wrods and more\nfour words and more\nfour words and more\n"
+        result = command_line.run("backup", answers=answers)
+        assert result.exit_code == 0, result.output
+        assert host.asked("backup", "make")[0]["settings"]["encryption"]["recipient"].startswith("age1")
+        assert not load_secrets(path).backup_passphrase
+
     def test_a_passphrase_opens_it(
         self, command_line: CommandLine, host: BackupHost, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -49,7 +49,7 @@ def download_command(
         )
     deployment, path = wanted(console, name, flags)
     target = Path(folder).expanduser().absolute()
-    with asked_host(console, deployment, secrets_of(path), accept_new_host_key) as reached:
+    with asked_host(console, backups.only_reading(deployment), secrets_of(path), accept_new_host_key) as reached:
         with console.busy(f"Reading {reached.place}"):
             backup = backups.usable(backups.found(backups.listed(reached), id, deployment.name))
         with stoppable(console, reached.host):

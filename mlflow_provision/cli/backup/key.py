@@ -49,14 +49,12 @@ def with_passphrase(console: Console, deployment: Deployment, secrets: Secrets) 
     """The secrets with the passphrase that this deployment's backups are to be encrypted with."""
     if deployment.backup.encryption != "passphrase" or secrets.backup_passphrase or not console.asks:
         return secrets
-    typed = _hidden(console, f"Passphrase of the backups of {deployment.name}")
-    return replace(secrets, backup_passphrase=typed)
+    return replace(secrets, backup_passphrase=_typed_twice(console, f"Passphrase for backups of {deployment.name}"))
 
 
 def new_passphrase(console: Console, deployment: Deployment, path: Path) -> None:
     """Backups are to be encrypted with a passphrase: the one that is known, else a person types one, twice."""
     from mlflow_provision.config import load_secrets, save_secrets, secrets_beside, secrets_path
-    from mlflow_provision.config.rules.backup_secrets import passphrase_problem
 
     beside = secrets_beside(path)
     secrets = load_secrets(beside)
@@ -67,6 +65,16 @@ def new_passphrase(console: Console, deployment: Deployment, path: Path) -> None
             "there is no terminal to ask for a passphrase", _place_of("backup_passphrase"), ExitCode.USAGE
         )
 
+    typed = _typed_twice(console, f"Passphrase for backups of {deployment.name}")
+    save_secrets(beside, replace(secrets, backup_passphrase=typed))
+    console.say(f"It is kept in {secrets_path(beside)}. Keep a copy of it elsewhere:", "bad")
+    console.say("if it is lost, no backup can ever be read again.", "bad")
+
+
+def _typed_twice(console: Console, question: str) -> str:
+    """A typing error in it would make backups that nobody can open."""
+    from mlflow_provision.config.rules.backup_secrets import passphrase_problem
+
     def usable(text: str) -> str:
         if problem := passphrase_problem(text):
             raise click.UsageError(f"it {problem}")
@@ -74,13 +82,9 @@ def new_passphrase(console: Console, deployment: Deployment, path: Path) -> None
 
     typed: str = asked(
         console,
-        lambda: click.prompt(
-            "Passphrase for the backups", hide_input=True, confirmation_prompt=True, err=True, value_proc=usable
-        ),
+        lambda: click.prompt(question, hide_input=True, confirmation_prompt=True, err=True, value_proc=usable),
     )
-    save_secrets(beside, replace(secrets, backup_passphrase=typed))
-    console.say(f"It is kept in {secrets_path(beside)}. Keep a copy of it elsewhere:", "bad")
-    console.say("if it is lost, no backup can ever be read again.", "bad")
+    return typed
 
 
 def _fitting(console: Console, typed: str, encryption: dict[str, Any]) -> str:

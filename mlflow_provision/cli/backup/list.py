@@ -37,12 +37,12 @@ def list_command(console: Console, name: str | None, accept_new_host_key: bool, 
 
 
 def _found(console: Console, deployment: Deployment, path: Path, accept_new_host_key: bool) -> list[dict[str, Any]]:
-    from mlflow_provision.backups import listed, listed_here
+    from mlflow_provision.backups import listed, listed_here, only_reading
 
     if deployment.backup.with_operator:
         return listed_here(deployment)
     with (
-        asked_host(console, deployment, secrets_of(path), accept_new_host_key) as reached,
+        asked_host(console, only_reading(deployment), secrets_of(path), accept_new_host_key) as reached,
         console.busy(f"Reading {reached.place}"),
     ):
         return listed(reached)

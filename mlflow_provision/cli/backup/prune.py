@@ -40,7 +40,7 @@ def prune_command(
     from mlflow_provision import backups
 
     deployment, path = wanted(console, name, flags)
-    with asked_host(console, deployment, secrets_of(path), accept_new_host_key) as reached:
+    with asked_host(console, backups.only_reading(deployment), secrets_of(path), accept_new_host_key) as reached:
         with console.busy(f"Reading {reached.place}"):
             console.steps(backups.prune(reached, dry_run=True), shown=())
         console.document.details["prune"] = console.answer

@@ -35,7 +35,9 @@ def secrets_of(path: Path) -> Secrets:
 def asked_host(
     console: Console, deployment: Deployment, secrets: Secrets, accept_new_host_key: bool
 ) -> Iterator[Reached]:
-    """The host of a deployment that has a place for backups; the connection ends with the block."""
+    """The host of a deployment that has a place for backups; the connection ends with the block.
+
+    Whoever only reads gives `only_reading(deployment)`: that needs no passphrase."""
     from mlflow_provision.backups import reach
 
     need_place(deployment)

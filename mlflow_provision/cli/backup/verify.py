@@ -41,7 +41,7 @@ def verify_command(console: Console, words: tuple[str, ...], accept_new_host_key
     wish, name = parted(words)
     deployment, path = wanted(console, name, flags)
     secrets = secrets_of(path)
-    with asked_host(console, deployment, secrets, accept_new_host_key) as reached:
+    with asked_host(console, backups.only_reading(deployment), secrets, accept_new_host_key) as reached:
         with console.busy(f"Reading {reached.place}"):
             backup = backups.found(backups.listed(reached), wish or LATEST, deployment.name)
         key = identity(console, backup, secrets, may_do_without=True)
