@@ -126,6 +126,18 @@ class TestNow:
         place = host.asked("backup", "make")[0]["settings"]["place"]
         assert (place["destination"], place["region"]) == ("s3://bucket/b", "eu-west-1")
 
+    def test_another_bucket_is_reached_like_the_old_one_unless_said(
+        self, command_line: CommandLine, host: BackupHost
+    ) -> None:
+        old = Backup("s3://bucket/b", region="eu-west-1", credentials="profile", profile="ana")
+        command_line.known(backup=old)
+        result = command_line.run("backup", "--to", "s3://bucket/c", "--instance-role")
+        assert result.exit_code == 0, result.output
+        place = host.asked("backup", "make")[0]["settings"]["place"]
+        assert (place["destination"], place["region"], place["access_key_id"]) == ("s3://bucket/c", "eu-west-1", "")
+        result = command_line.run("backup", "--to", "/mnt/b")
+        assert result.exit_code == 0 and host.asked("backup", "make")[1]["settings"]["place"]["region"] == ""
+
 
 def test_a_typing_error_is_no_deployment(command_line: CommandLine, host: BackupHost) -> None:
     command_line.known(backup=PLACE)
@@ -339,6 +351,16 @@ class TestKeys:
         monkeypatch.setenv("MLFLOW_PROVISION_BACKUP_IDENTITY", identity)
         command_line.run("backup", "verify")
         assert host.asked("backup", "verify")[0]["identity"] == identity
+
+    def test_that_of_another_key_is_none(
+        self, command_line: CommandLine, host: BackupHost, identity: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from mlflow_provision.backup_keys import generate
+
+        monkeypatch.setenv("MLFLOW_PROVISION_BACKUP_IDENTITY", generate()[0])
+        command_line.run("backup", "verify")
+        assert host.asked("backup", "verify")[0]["identity"] == ""
+        assert "is not known on this machine" in command_line.run("restore", "--latest", "-y").stderr
 
     def test_nobody_knows_it(self, command_line: CommandLine, host: BackupHost, identity: str) -> None:
         secrets_path(deployment_path("server")).unlink()

@@ -58,18 +58,14 @@ def keys_of(flags: Mapping[str, Any]) -> dict[str, Any]:
         raise ProvisionError(f"{names} exclude each other", "keep one of them", ExitCode.USAGE)
     typed = {key: flags[name] for name, key in KEYS.items() if flags.get(name)}
     if ways:
-        typed["backup.credentials"] = _WAYS[ways[0]]
+        typed = {"backup.profile": "", **typed, "backup.credentials": _WAYS[ways[0]]}
     return typed
 
 
 def moved(deployment: Deployment, keys: Mapping[str, Any]) -> Deployment:
-    """The deployment with another place for its backups: what belonged to the old one does not belong to it."""
+    """The deployment with another place for its backups. Another bucket is reached like the old one unless said."""
     from mlflow_provision.config import changed
 
-    place = keys.get("backup.destination", deployment.backup.destination)
-    if place != deployment.backup.destination:
-        of_a_place = ("region", "endpoint_url", "credentials", "profile")
-        keys = {**{f"backup.{key}": "" for key in of_a_place}, **keys}
     return checked(changed(deployment, keys))
 
 
