@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_provision.agent.backup import index, packs
+from mlflow_provision.agent.backup.artifacts import index, packs
 from mlflow_provision.agent.backup.codec import Key, store_stream, suffix
 from mlflow_provision.agent.backup.manifest import Manifest, Member
 from mlflow_provision.agent.backup.settings import Encryption, Keep, Place, Settings, Source

@@ -7,7 +7,7 @@ import tarfile
 
 import pytest
 
-from mlflow_provision.agent.backup import archive
+from mlflow_provision.agent.backup.artifacts import archive
 
 
 @pytest.mark.parametrize("step", [1, 7, 511, 512, 513, 100_000])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_provision.agent.backup import index, known, wanted
+from mlflow_provision.agent.backup.artifacts import index, known, wanted
 from tests.agent.artifacts_box import Box, flip, lying, refused
 
 

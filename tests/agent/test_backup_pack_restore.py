@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_provision.agent.backup import pack_restore, packs, placing
-from mlflow_provision.agent.backup import tree as trees
+from mlflow_provision.agent.backup.artifacts import pack_restore, packs, placing
+from mlflow_provision.agent.backup.artifacts import tree as trees
 from mlflow_provision.agent.protocol import AgentError
 from tests.agent.artifacts_box import Box, flip, lying, never, refused, tree
 

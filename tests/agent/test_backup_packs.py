@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_provision.agent.backup import index, news, packs
+from mlflow_provision.agent.backup.artifacts import index, news, packs
 from tests.agent.artifacts_box import OLD, Box, entries, refused, tree
 
 
@@ -236,7 +236,7 @@ import os, sys
 sys.path.insert(0, {str(Path.cwd())!r})
 from pathlib import Path
 from tests.agent.artifacts_box import Box
-from mlflow_provision.agent.backup import packs
+from mlflow_provision.agent.backup.artifacts import packs
 from mlflow_provision.agent.protocol import AgentError
 os.setgid(65534); os.setuid(65534)
 box = Box.__new__(Box)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_provision.agent.backup import news, packs, reading
+from mlflow_provision.agent.backup.artifacts import news, packs, reading
 from mlflow_provision.agent.protocol import AgentError
 from tests.agent.artifacts_box import OLD, Box, entries, tree
 

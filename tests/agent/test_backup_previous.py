@@ -11,7 +11,7 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from mlflow_provision.agent.backup import index, packs, previous
+from mlflow_provision.agent.backup.artifacts import index, packs, previous
 from mlflow_provision.agent.backup.codec import Key
 from mlflow_provision.agent.backup.settings import Encryption
 from tests.agent.artifacts_box import Box, flip, never, refused, tree

@@ -12,10 +12,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, Callable, Iterator
 
 from mlflow_provision.agent.adoption.options import mlflow_version
-from mlflow_provision.agent.backup import content, database, packs, snapshot, state, unfinished
+from mlflow_provision.agent.backup import content, database, snapshot, state, unfinished
+from mlflow_provision.agent.backup.artifacts import packs
+from mlflow_provision.agent.backup.artifacts.index import NAME as INDEX
 from mlflow_provision.agent.backup.aside import aside
 from mlflow_provision.agent.backup.codec import Key, put_bytes, store_stream, suffix
-from mlflow_provision.agent.backup.index import NAME as INDEX
 from mlflow_provision.agent.backup.listing import Listed, listed, shown
 from mlflow_provision.agent.backup.manifest import NAME, Manifest, Member, encode
 from mlflow_provision.agent.backup.settings import Settings

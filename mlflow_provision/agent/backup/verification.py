@@ -8,9 +8,10 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
-from mlflow_provision.agent.backup import age, content, database, packs, snapshot, state
+from mlflow_provision.agent.backup import age, content, database, snapshot, state
+from mlflow_provision.agent.backup.artifacts import packs
+from mlflow_provision.agent.backup.artifacts.index import NAME as INDEX
 from mlflow_provision.agent.backup.codec import Key, check_stored, load_stream, put_bytes
-from mlflow_provision.agent.backup.index import NAME as INDEX
 from mlflow_provision.agent.backup.listing import DAMAGED, mark
 from mlflow_provision.agent.backup.manifest import VERIFIED, Manifest, Member
 from mlflow_provision.agent.backup.settings import Settings

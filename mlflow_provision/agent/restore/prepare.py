@@ -81,7 +81,7 @@ def _artifacts(
     wanted: Wanted, store: Store, manifest: Manifest, key: Key, scratch: str, emit: Emit, stopping: Stopping
 ) -> dict[str, Any]:
     """Add what is missing: nothing that is there is lost, so it needs no way back."""
-    from mlflow_provision.agent.backup import packs
+    from mlflow_provision.agent.backup.artifacts import packs
 
     with step(emit, "artifacts", "artifacts") as told:
         folder = wanted.settings.source.artifacts

@@ -9,12 +9,12 @@ import time
 from dataclasses import dataclass
 from typing import Callable, Generator, Iterator, Union
 
-from mlflow_provision.agent.backup import archive, index, reading
+from mlflow_provision.agent.backup.artifacts import archive, index, reading
+from mlflow_provision.agent.backup.artifacts.index import EMPTY, FILE
+from mlflow_provision.agent.backup.artifacts.known import Content, Known
+from mlflow_provision.agent.backup.artifacts.reading import Open
+from mlflow_provision.agent.backup.artifacts.tree import Found
 from mlflow_provision.agent.backup.channel import raise_if
-from mlflow_provision.agent.backup.index import EMPTY, FILE
-from mlflow_provision.agent.backup.known import Content, Known
-from mlflow_provision.agent.backup.reading import Open
-from mlflow_provision.agent.backup.tree import Found
 
 _IN_MEMORY = 4 << 20  # bytes; a larger file is read while it is stored
 _PAUSES = (0.0, 0.05, 0.5)  # seconds before each try to read a file that others may be writing to

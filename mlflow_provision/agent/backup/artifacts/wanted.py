@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from typing import Any, Callable, Iterator, NamedTuple
 
-from mlflow_provision.agent.backup import index
+from mlflow_provision.agent.backup.artifacts import index
+from mlflow_provision.agent.backup.artifacts.known import scratch_database
 from mlflow_provision.agent.backup.channel import raise_if
 from mlflow_provision.agent.backup.codec import Key, damaged, load_stream
-from mlflow_provision.agent.backup.known import scratch_database
 from mlflow_provision.agent.backup.manifest import Manifest
 from mlflow_provision.agent.backup.stores.base import Store
 from mlflow_provision.agent.protocol import AgentError

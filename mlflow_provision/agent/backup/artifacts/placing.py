@@ -8,9 +8,9 @@ import os
 from contextlib import ExitStack
 from typing import Iterator
 
-from mlflow_provision.agent.backup.index import EMPTY
-from mlflow_provision.agent.backup.landing import Landing
-from mlflow_provision.agent.backup.wanted import File, Wanted
+from mlflow_provision.agent.backup.artifacts.index import EMPTY
+from mlflow_provision.agent.backup.artifacts.landing import Landing
+from mlflow_provision.agent.backup.artifacts.wanted import File, Wanted
 
 _PIECE = 1 << 20
 

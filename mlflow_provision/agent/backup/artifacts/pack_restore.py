@@ -9,16 +9,16 @@ import stat
 from dataclasses import dataclass
 from typing import Callable
 
-from mlflow_provision.agent.backup import index, reading, tree
-from mlflow_provision.agent.backup.archive import Unpacking
+from mlflow_provision.agent.backup.artifacts import index, reading, tree
+from mlflow_provision.agent.backup.artifacts.archive import Unpacking
+from mlflow_provision.agent.backup.artifacts.known import room_in
+from mlflow_provision.agent.backup.artifacts.landing import Landing
+from mlflow_provision.agent.backup.artifacts.placing import Placing
+from mlflow_provision.agent.backup.artifacts.wanted import File, Wanted
 from mlflow_provision.agent.backup.channel import raise_if
 from mlflow_provision.agent.backup.codec import Key, load_stream
-from mlflow_provision.agent.backup.known import room_in
-from mlflow_provision.agent.backup.landing import Landing
 from mlflow_provision.agent.backup.manifest import Manifest, Member
-from mlflow_provision.agent.backup.placing import Placing
 from mlflow_provision.agent.backup.stores.base import Store
-from mlflow_provision.agent.backup.wanted import File, Wanted
 from mlflow_provision.agent.protocol import AgentError, in_words, way_out
 
 

@@ -8,8 +8,8 @@ import shlex
 import sqlite3
 from typing import Any, Collection, Iterable, Iterator, NamedTuple
 
-from mlflow_provision.agent.backup.index import FILE
-from mlflow_provision.agent.backup.tree import Found
+from mlflow_provision.agent.backup.artifacts.index import FILE
+from mlflow_provision.agent.backup.artifacts.tree import Found
 from mlflow_provision.agent.protocol import AgentError
 
 _CACHE = 16_000  # KiB

@@ -9,7 +9,7 @@ import shutil
 import stat
 from typing import Iterator
 
-from mlflow_provision.agent.backup.tree import PART, descend
+from mlflow_provision.agent.backup.artifacts.tree import PART, descend
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _ALL = 0o700  # what we need of a folder while we write into it

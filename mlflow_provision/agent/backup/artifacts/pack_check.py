@@ -6,15 +6,15 @@ import hashlib
 from dataclasses import dataclass
 from typing import Callable
 
-from mlflow_provision.agent.backup import index
-from mlflow_provision.agent.backup.archive import Unpacking
+from mlflow_provision.agent.backup.artifacts import index
+from mlflow_provision.agent.backup.artifacts.archive import Unpacking
+from mlflow_provision.agent.backup.artifacts.known import room_in
+from mlflow_provision.agent.backup.artifacts.previous import note_checked
+from mlflow_provision.agent.backup.artifacts.wanted import Wanted
 from mlflow_provision.agent.backup.channel import raise_if
 from mlflow_provision.agent.backup.codec import Key, check_stored, damaged, load_stream
-from mlflow_provision.agent.backup.known import room_in
 from mlflow_provision.agent.backup.manifest import Manifest, Member
-from mlflow_provision.agent.backup.previous import note_checked
 from mlflow_provision.agent.backup.stores.base import Store
-from mlflow_provision.agent.backup.wanted import Wanted
 from mlflow_provision.agent.protocol import AgentError
 
 _HINT = (

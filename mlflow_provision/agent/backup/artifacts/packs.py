@@ -7,18 +7,18 @@ import secrets
 from dataclasses import asdict, dataclass
 from typing import Any, Callable, Iterator
 
-from mlflow_provision.agent.backup import archive, index, tree
+from mlflow_provision.agent.backup.artifacts import archive, index, tree
+from mlflow_provision.agent.backup.artifacts.index import EMPTY, FILE, FOLDER, LINK
+from mlflow_provision.agent.backup.artifacts.known import Content, Known, room_in
+from mlflow_provision.agent.backup.artifacts.news import Begin, News
+from mlflow_provision.agent.backup.artifacts.pack_check import Checked, check, check_sums
+from mlflow_provision.agent.backup.artifacts.pack_restore import Restored, restore
+from mlflow_provision.agent.backup.artifacts.previous import Previous, present, previous, remember
+from mlflow_provision.agent.backup.artifacts.tree import Found
 from mlflow_provision.agent.backup.codec import store_stream, suffix
-from mlflow_provision.agent.backup.index import EMPTY, FILE, FOLDER, LINK
-from mlflow_provision.agent.backup.known import Content, Known, room_in
 from mlflow_provision.agent.backup.manifest import Member
-from mlflow_provision.agent.backup.news import Begin, News
-from mlflow_provision.agent.backup.pack_check import Checked, check, check_sums
-from mlflow_provision.agent.backup.pack_restore import Restored, restore
-from mlflow_provision.agent.backup.previous import Previous, present, previous, remember
 from mlflow_provision.agent.backup.settings import Encryption
 from mlflow_provision.agent.backup.stores.base import Store
-from mlflow_provision.agent.backup.tree import Found
 from mlflow_provision.agent.protocol import AgentError, in_words, way_out
 
 __all__ = [

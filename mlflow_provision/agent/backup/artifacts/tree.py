@@ -8,8 +8,8 @@ import stat
 from dataclasses import dataclass
 from typing import Callable, Iterator
 
+from mlflow_provision.agent.backup.artifacts.index import FILE, FOLDER, LINK, shown
 from mlflow_provision.agent.backup.channel import raise_if
-from mlflow_provision.agent.backup.index import FILE, FOLDER, LINK, shown
 from mlflow_provision.agent.protocol import AgentError
 
 PART = b".mlflow-provision-part"  # what a restore is writing just now; a killed one leaves it

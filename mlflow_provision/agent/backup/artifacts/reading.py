@@ -8,7 +8,7 @@ import stat
 from dataclasses import dataclass
 from typing import Iterator
 
-from mlflow_provision.agent.backup.tree import descend, unreadable
+from mlflow_provision.agent.backup.artifacts.tree import descend, unreadable
 
 PIECE = 1 << 20
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)  # or a link, or a socket by now

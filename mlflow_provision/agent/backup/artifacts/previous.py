@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Collection, Iterable, Mapping
 
-from mlflow_provision.agent.backup import index
+from mlflow_provision.agent.backup.artifacts import index
 from mlflow_provision.agent.backup.aside import aside
 from mlflow_provision.agent.backup.codec import Key, encrypted, load_stream
 from mlflow_provision.agent.backup.manifest import Manifest, Member

@@ -1,0 +1,1 @@
+"""The artifacts folder in backups: what is new goes into packs that later backups share."""
