@@ -11,6 +11,7 @@ from mlflow_provision.agent.resources.absent import PathAbsent
 from mlflow_provision.agent.resources.directory import Directory
 from mlflow_provision.agent.resources.file import File
 from mlflow_provision.agent.resources.installed_agent import InstalledAgent
+from mlflow_provision.agent.resources.owned_tree import OwnedTree
 from mlflow_provision.agent.resources.release import Release
 from mlflow_provision.agent.resources.store_access import StoreAccess
 from mlflow_provision.agent.resources.timer import Timer, TimerAbsent
@@ -61,8 +62,9 @@ def ready(layout: Layout) -> list[Resource]:
         Directory("backup-state", str(layout.backup_state), 0o700, layout.user, layout.user),
     ]
     if layout.backup_folder:
-        # The folder around it is the person's: other deployments, and other things, may be in it.
-        found.append(Directory("backup-folder", layout.backup_folder, 0o700, layout.user, layout.user))
+        # The folder around it is the person's: other deployments, and other things, may be in it. This one may come
+        # from another host, where the service user had another number.
+        found.append(OwnedTree("backup-folder", layout.backup_folder, 0o700, layout.user, layout.user))
     return [*found, *age(layout)]
 
 

@@ -18,6 +18,7 @@ KINDS = {
     "File": "file",
     "GeneratedSecrets": "generated_secrets",
     "InstalledAgent": "installed_agent",
+    "OwnedTree": "owned_tree",
     "PathAbsent": "absent",
     "ProcessAbsent": "absent",
     "Record": "record",
