@@ -36,6 +36,7 @@ class FakeMlflow:
     basic_auth: bool = True
     any_password: bool = False
     admin: bool = True
+    unknown: str = ""  # a path that this version does not have
     host_check: bool = True
     origin_check: bool = True
     origins: tuple[str, ...] = (ORIGIN,)
@@ -87,7 +88,7 @@ class FakeMlflow:
         if path.startswith("/mlflow-artifacts/artifacts"):
             return self._artifacts(method, unquote(path[len("/mlflow-artifacts/artifacts") :]).strip("/"), query, body)
         handler = getattr(self, "_" + path.strip("/").replace("mlflow/", "").replace("/", "_").replace("-", "_"), None)
-        if handler is None:
+        if handler is None or path == self.unknown:
             return 404, b"Not Found"
         answer = handler(json.loads(body) if body else query)
         return 200, json.dumps(answer).encode()
@@ -112,6 +113,9 @@ class FakeMlflow:
             return (200, self.read_back(self.files[path])) if path in self.files else (404, b"{}")
         below = [name for name in self.files if name.startswith(query["path"] + "/")]
         return 200, json.dumps({"files": [{"path": name} for name in below]} if below else {}).encode()
+
+    def _users_get(self, data: dict[str, Any]) -> Any:
+        return self._users_current(data) if data["username"] == USERNAME else None
 
     def _users_current(self, data: dict[str, Any]) -> Any:
         return {"user": {"id": 1, "is_admin": self.admin, "username": USERNAME}}
@@ -149,6 +153,8 @@ class FakeMlflow:
         return {"runs": [{"info": run["info"]} for run in found]} if found else {}
 
     def _metrics_get_history(self, data: dict[str, Any]) -> Any:
+        if "max_results" not in data:  # as MLflow 3.10 answers
+            return {"next_page_token": "more"}
         return {"metrics": self.runs[data["run_id"]]["metrics"]}
 
     def _artifacts_list(self, data: dict[str, Any]) -> Any:

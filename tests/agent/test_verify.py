@@ -128,6 +128,13 @@ def test_a_fault_fails_its_check_and_no_other(
     assert_clean(fake)
 
 
+def test_an_older_mlflow_does_not_know_who_asks(fake: FakeMlflow) -> None:
+    """Before 3.13 there is no users/current."""
+    fake.unknown = "/mlflow/users/current"
+    assert results(fake)["login"].summary == "admin is an administrator"
+    assert_only_failed(results(fake, password="something else"), "login", "another password")
+
+
 def test_any_password_is_accepted(fake: FakeMlflow) -> None:
     fake.any_password = True
     assert_only_failed(results(fake), "wrong-password", "expected 401, got 200")

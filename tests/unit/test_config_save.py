@@ -72,7 +72,7 @@ def some_deployment(dice: random.Random) -> Deployment:
         identity_file=dice.choice(["", "~/.ssh/id", "/k/with space and 'quotes' \" and \\ é #.pem"]),
         root=dice.choice(["", "/srv/mlflow", "~/x" if scope == "user" else "/opt/x/"]),
         mlflow=MLflow(
-            version=dice.choice(["3.17.2", "3.5.1", "4.0.0rc1"]),
+            version=dice.choice(["3.17.2", "3.10.0", "4.0.0rc1"]),
             port=dice.choice([5000, 1024, 65535]),
             listen=dice.choice(["127.0.0.1", "0.0.0.0", "::"]),
             workers=dice.choice([None, 1, 64]),

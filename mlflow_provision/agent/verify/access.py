@@ -51,6 +51,8 @@ def login(target: Target) -> str:
     if not target.password:
         raise Skipped(_UNKNOWN_PASSWORD)
     response = target.client.call("GET", "/api/2.0/mlflow/users/current")
+    if response.status == 404:  # MLflow before 3.13
+        response = target.client.call("GET", "/api/2.0/mlflow/users/get", query={"username": target.username})
     if response.status == 401:
         raise Failed(
             f"expected 200, got 401: the server has another password for {target.username}, or no such user; "

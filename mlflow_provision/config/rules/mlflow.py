@@ -10,7 +10,7 @@ from mlflow_provision.config.rules.urls import url_problem
 from mlflow_provision.config.wording import shown
 
 VERSION = re.compile(r"(0|[1-9][0-9]{0,3})\.(0|[1-9][0-9]{0,3})(?:\.(0|[1-9][0-9]{0,3}))?(rc[0-9]{1,3})?")
-OLDEST = (3, 5, 1)
+OLDEST = (3, 10, 0)
 HIGHEST_PORT = 65535
 FIRST_FREE_PORT = 1024  # the ones below are root's
 MOST_WORKERS = 64
@@ -45,7 +45,8 @@ def version_problem(version: str) -> str | None:
         return f"{shown(version)} is not a version: write it like {DEFAULT_MLFLOW_VERSION}"
     release = tuple(int(part or 0) for part in match.groups()[:3])
     if release < OLDEST or (release == OLDEST and match[4]):
-        return f"{shown(version)} is too old: before 3.5.1 MLflow does not check the Host header of requests"
+        why = "before 3.10.0 any web page that a user visits can write to MLflow with that user's login"
+        return f"{shown(version)} is too old: {why}"
     return None
 
 
