@@ -64,7 +64,7 @@ def _say_use(console: Console, want: Wanted, prepared: Prepared) -> None:
     console.say(f"  User      {deployment.auth.admin_username}")
     console.say(f"  Password  {_password_place(want)}")
     console.say(f"            ({program()} env {name} prints it)")
-    console.say(f"  Settings  {_short(want.path)}")
+    console.say(f"  Settings  {short(want.path)}")
     console.say()
     console.say(f"Three lines of Python that use it, {_which_python(prepared, console.home)}:", "strong")
     for line in three_lines(name):
@@ -95,10 +95,10 @@ def _password_place(want: Wanted) -> str:
 
     if os.environ.get(ENVIRONMENT["admin_password"]):
         return f"in the variable {ENVIRONMENT['admin_password']}"
-    return f"in {_short(secrets_path(want.secrets_beside))}"
+    return f"in {short(secrets_path(want.secrets_beside))}"
 
 
-def _short(path: Path) -> str:
+def short(path: Path) -> str:
     """With `~` for one's home."""
     home = Path.home()
     return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)

@@ -79,6 +79,9 @@ def test_without_the_key_the_sums_are_checked_and_that_is_said(source: BackupSou
     mark = newest(source).verified
     assert mark and mark["level"] == "sums"
     assert verified(source, str(IDENTITY))["level"] == "full"
+    assert verified(source)["level"] == "sums"
+    mark = newest(source).verified
+    assert mark and mark["level"] == "full"  # what was seen with the key is not forgotten without it
 
 
 @pytest.mark.parametrize("encryption", [Encryption(), TO_US], ids=["plain", "encrypted"])

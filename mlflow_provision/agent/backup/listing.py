@@ -97,6 +97,11 @@ def mark(manifest: Manifest, at: float, level: str, problems: Sequence[str] = ()
     return json.dumps(content, indent=1).encode() + b"\n"
 
 
+def marked(store: Store, manifest: Manifest) -> dict[str, Any]:
+    """What the last verification of a backup has noted in the store; {} for nothing that can be read."""
+    return _mark(store, manifest.id, _sum(encode(manifest)))
+
+
 def _looked_at(store: Store, id: str, sizes: Mapping[str, int]) -> Listed | None:
     """None: it has been deleted meanwhile."""
     try:

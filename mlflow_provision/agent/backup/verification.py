@@ -12,7 +12,7 @@ from mlflow_provision.agent.backup import age, content, database, snapshot, stat
 from mlflow_provision.agent.backup.artifacts import packs
 from mlflow_provision.agent.backup.artifacts.index import NAME as INDEX
 from mlflow_provision.agent.backup.codec import Key, check_stored, load_stream, put_bytes
-from mlflow_provision.agent.backup.listing import DAMAGED, mark
+from mlflow_provision.agent.backup.listing import DAMAGED, mark, marked
 from mlflow_provision.agent.backup.manifest import VERIFIED, Manifest, Member
 from mlflow_provision.agent.backup.settings import Settings
 from mlflow_provision.agent.backup.stores.base import Store
@@ -21,6 +21,7 @@ from mlflow_provision.agent.steps import Emit, amount, counted, one_at_a_time, p
 
 FULL = "full"
 SUMS = "sums"  # every stored byte is right, but nothing could be decrypted
+_MEANING = {FULL: "it can be restored", SUMS: "its sums are right", DAMAGED: "it is damaged"}
 _HINT = "take another one of `mlflow-provision backup list`, and make a new one now: mlflow-provision backup"
 
 Stopping = Callable[[], bool]
@@ -95,12 +96,17 @@ class _Work:
             self._check("packs", "artifacts", self._artifacts)
 
     def mark(self, level: str) -> None:
-        """Say it in the store. Where that may not be written, the host itself remembers."""
-        with step(self.emit, "verify-mark", "mark in the store") as told:
+        """Say it in the store. Where that may not be written, the host itself remembers.
+
+        Who has no key does not take back what somebody with the key has found."""
+        with step(self.emit, "verify-mark", "noted in the store") as told:
             key = f"{self.manifest.id}/{VERIFIED}"
             try:
+                if level == SUMS and marked(self.store, self.manifest).get("level") == FULL:
+                    told.verdict, told.summary = SKIPPED, "it was verified in full before"
+                    return
                 put_bytes(self.store, key, mark(self.manifest, time.time(), level, self.problems), self.stopping)
-                told.summary = level
+                told.summary = _MEANING[level]
             except AgentError as error:
                 if error.kind == "interrupted":
                     raise
@@ -109,7 +115,7 @@ class _Work:
     def _check(self, name: str, title: str, look: Callable[[Callable[[int, int], None]], str]) -> None:
         verdict = OK
         try:
-            with step(self.emit, f"verify-{name}", title) as told:
+            with step(self.emit, f"verify-{name}", f"{title}, read back") as told:
                 told.verdict = OK
                 summary = told.summary = look(progress(self.emit, f"verify-{name}"))
         except AgentError as error:

@@ -96,6 +96,7 @@ def _say(console: Console, reached: Reached, backup: dict[str, Any]) -> None:
 
 def _keep(console: Console, deployment: Deployment, path: Path) -> None:
     """The first place of a deployment is its own from now on. A timer is another decision."""
+    from mlflow_provision.cli.ending import short
     from mlflow_provision.config import changed, load, save
 
     kept = load(path)
@@ -106,6 +107,6 @@ def _keep(console: Console, deployment: Deployment, path: Path) -> None:
     keys |= {"credentials": backup.credentials, "profile": backup.profile, "schedule": "off"}
     save(changed(kept, {f"backup.{key}": value for key, value in keys.items()}), path)
     console.say()
-    console.say(f"{backup.destination} is from now on the place of its backups, as {path} says.")
+    console.say(f"{backup.destination} is from now on the place of its backups, as {short(path)} says.")
     if not backup.with_operator:
         console.say(f"  By itself, every day: {shown('backup', 'schedule', deployment.name, '--every', 'daily')}")
