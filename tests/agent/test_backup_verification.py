@@ -120,7 +120,7 @@ def test_all_that_is_damaged_is_told(source: BackupSource) -> None:
         verified(source)
     assert "mlflow-provision backup" in caught.value.hint
     failed = [event.title for event in source.events if isinstance(event, Result) and event.verdict == FAILED]
-    assert failed == ["tracking database", "secrets and configuration"]
+    assert failed == ["tracking database, read back", "secrets and configuration, read back"]
     noted = state.last(source.settings.state)
     assert noted["failed"]["what"] == f"backup verify {id}"
     source.back_up()

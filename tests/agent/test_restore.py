@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -417,6 +418,14 @@ def test_looking_changes_nothing(site: Site) -> None:
     assert seen["now"]["used"]
     assert seen["unfinished"] is None
     assert seen["now"]["mlflow_version"] == "3.17.2"
+
+
+def test_runs_that_say_they_began_long_ago_are_newer_too(site: Site) -> None:
+    site.back_up()
+    with contextlib.closing(sqlite3.connect(site.tracking)) as connection:
+        connection.execute("UPDATE runs SET start_time = 1, end_time = 2")
+        connection.commit()
+    assert site.run("look")["newer"]["runs"] == 1  # three, of which the backup has two
 
 
 def test_a_backup_that_is_being_made_is_waited_for_by_the_person(site: Site) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from mlflow_provision.agent.adoption import databases
 from mlflow_provision.agent.as_user import as_user
 from mlflow_provision.agent.backup import database
-from mlflow_provision.agent.restore.wanted import TRACKING, USERS, Wanted
+from mlflow_provision.agent.restore.wanted import TRACKING, Wanted
 
 # Table → rows of a server that nobody has used yet. Verifications remove what they make.
 _BLANK = {
@@ -97,8 +97,3 @@ def _damage(path: str) -> str:
     except sqlite3.Error as error:
         return str(error)
     return "empty" if empty else "" if said == "ok" else said
-
-
-def users(seen: dict[str, dict[str, Any]]) -> int:
-    """How many users there are."""
-    return int(seen.get(USERS, {}).get("rows", {}).get("users", 0))

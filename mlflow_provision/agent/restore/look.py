@@ -22,7 +22,6 @@ def look(wanted: Wanted, emit: Callable[[Event], None], stopping: Callable[[], b
     backup: dict[str, Any] = as_user(wanted.owner, lambda: _backup(wanted, emit, stopping), stopping)
     since = backup["started"]
     seen = current.now(wanted)
-    more = current.users(seen) - backup["rows"].get(USERS, {}).get("users", 0)
     names = [name for name in wanted.live if name in backup["schema"]]
     return {
         "backup": backup,
@@ -33,11 +32,21 @@ def look(wanted: Wanted, emit: Callable[[Event], None], stopping: Callable[[], b
             "mlflow_version": mlflow_version(wanted.release),
             "used": any(database["used"] for database in seen.values()),
         },
-        "newer": {**current.newer(wanted, since), "users": max(0, more), "since": since},
+        "newer": {**_newer(current.newer(wanted, since), seen, backup["rows"]), "since": since},
         "replaces": [wanted.live[name] for name in names if os.path.lexists(wanted.live[name])],
         "keeps_users": USERS not in names,
         "migrates": bool(schema.outdated(wanted.release, backup["schema"])),
         "unfinished": {name: noted.get(name) for name in ("id", "phase", "since")} if noted else None,
+    }
+
+
+def _newer(begun: dict[str, int], seen: dict[str, dict[str, Any]], then: dict[str, dict[str, int]]) -> dict[str, int]:
+    """Runs, experiments and users that are not in the backup. Clients say themselves when their runs began: how many
+    more there are than then tells of those that are dated back."""
+    now = {what: count for database in seen.values() for what, count in database["rows"].items()}
+    held = {what: count for rows in then.values() for what, count in rows.items()}
+    return {
+        what: max(begun.get(what, 0), now.get(what, 0) - held.get(what, 0)) for what in ("runs", "experiments", "users")
     }
 
 
