@@ -226,6 +226,26 @@ def test_a_folder_that_is_not_ours(open_folder: Path) -> None:
     assert str(open_folder / "backups") in caught.value.message
 
 
+@needs_root
+def test_a_folder_that_comes_from_another_host(open_folder: Path) -> None:
+    """Whose it is now is told, and how it becomes ours."""
+    from mlflow_provision.agent.as_user import as_user
+
+    folder = open_folder / "backups" / "server"
+    folder.mkdir(parents=True)
+    os.chown(folder, 4711, 4711)
+
+    def attempt() -> list[str]:
+        return [entry.key for entry in opened(open_folder / "backups").list()]
+
+    assert as_user("daemon", attempt) == []  # who only reads needs no more than that
+    folder.chmod(0o700)
+    with pytest.raises(AgentError) as caught:
+        as_user("daemon", attempt)
+    assert caught.value.message == f"{folder} belongs to user 4711, and daemon may not look into it"
+    assert caught.value.hint == f"hand it over with all that is in it: sudo chown -R daemon: {folder}"
+
+
 def test_a_disk_that_fails_at_the_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(descriptor: int) -> None:
         raise OSError(errno.EIO, "Input/output error")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pwd
+import shlex
 from typing import Callable
 
 from mlflow_provision.agent.backup.settings import Place
@@ -37,6 +39,27 @@ def open_store(
     if not os.path.isabs(place.destination):
         hint = "correct [backup] destination: s3://bucket/prefix, operator:/folder or /folder"
         raise AgentError(f"{place.destination} is no place for backups", hint, KIND)
-    store = FolderStore(os.path.join(place.destination, deployment))
+    folder = os.path.join(place.destination, deployment)
+    _refuse_the_closed_folder_of_another(folder)
+    store = FolderStore(folder)
     store.sweep()
     return store
+
+
+def _refuse_the_closed_folder_of_another(folder: str) -> None:
+    """A disk that comes from another host: there the service user had another number."""
+    try:
+        owner = os.stat(folder).st_uid
+    except OSError:
+        return  # not there yet, or what the store itself tells better
+    if owner != os.geteuid() and not os.access(folder, os.R_OK | os.X_OK):
+        theirs, ours = _name(owner), _name(os.geteuid())
+        hint = f"hand it over with all that is in it: sudo chown -R {ours}: {shlex.quote(folder)}"
+        raise AgentError(f"{folder} belongs to {theirs}, and {ours} may not look into it", hint, KIND)
+
+
+def _name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
