@@ -24,7 +24,7 @@ from mlflow_provision.errors import ExitCode, ProvisionError
 
 if TYPE_CHECKING:
     from mlflow_provision.backups import Reached
-    from mlflow_provision.config import Deployment
+    from mlflow_provision.config import Deployment, Secrets
     from mlflow_provision.console import Console
     from mlflow_provision.host import Host
     from mlflow_provision.provision import Prepared
@@ -104,7 +104,7 @@ def _restore(
         console.home = site.facts["home"] if there.scope == "user" else ""
         wish = _wish(console, site, order)
         if restoring.blank(site):
-            ready = _set_up(console, host, site, wish, path, order)
+            ready = _set_up(console, host, site, secrets, wish, path, order)
         else:
             ready = _agreed(console, site, wish, order, deployment.host)
         if ready is None:
@@ -116,7 +116,7 @@ def _restore(
         answer = console.document.details["restore"] = console.answer
         _note_host(console, path, ready.deployment)
         if _is_new(console, site, order):
-            _scheduled_again(console, host, path)
+            _scheduled_again(console, host, secrets, path)
     say_ending(console, ready.deployment, wish, answer, load(path).backup.destination)
     if order.target and order.target != deployment.host:
         say_old_host(console, deployment)
@@ -212,18 +212,21 @@ def _agreed(console: Console, site: Reached, wish: Wish, order: Order, known_hos
     return site if _confirmed(console, site.deployment, order.yes) else None
 
 
-def _set_up(console: Console, host: Host, site: Reached, wish: Wish, path: Path, order: Order) -> Reached | None:
-    """A blank host becomes a verified server first, if that is wanted."""
+def _set_up(
+    console: Console, host: Host, site: Reached, secrets: Secrets, wish: Wish, path: Path, order: Order
+) -> Reached | None:
+    """A blank host becomes a verified server first, if that is wanted. The place of the backup and that of the
+    deployment file may be two, each with keys of its own: `secrets` has those of both."""
     from mlflow_provision import restoring
     from mlflow_provision.cli.verified import verified
     from mlflow_provision.config import load
-    from mlflow_provision.provision import apply, prepare
+    from mlflow_provision.provision import apply, prepare, with_keys
 
     deployment = restoring.fitting(site.deployment, wish.backup)
     # No timer yet: a backup of an empty server would be the latest one.
     own = restoring.unscheduled(replace(deployment, backup=load(path).backup))
     with console.busy("Looking at " + where(deployment)):
-        prepared = prepare(host, own, site.secrets)
+        prepared = prepare(host, *with_keys(own, secrets))
     say_setup(console, prepared, wish, changed_version=deployment.mlflow.version != site.deployment.mlflow.version)
     if not _confirmed(console, deployment, order.yes):
         return None
@@ -233,17 +236,19 @@ def _set_up(console: Console, host: Host, site: Reached, wish: Wish, path: Path,
     console.document.changes = sum(result.verdict == CHANGED for result in results)
     verified(console, host, prepared, kill=False)
     console.say("Restoring", "strong")
-    return restoring.site(host, replace(prepared.deployment, backup=deployment.backup), prepared.secrets)
+    known = replace(secrets, admin_password=prepared.secrets.admin_password)
+    return restoring.site(host, replace(prepared.deployment, backup=deployment.backup), known)
 
 
-def _scheduled_again(console: Console, host: Host, path: Path) -> None:
+def _scheduled_again(console: Console, host: Host, secrets: Secrets, path: Path) -> None:
     """The host backs itself up as the deployment file says."""
     from mlflow_provision.config import load
-    from mlflow_provision.provision import apply, prepare
+    from mlflow_provision.provision import apply, prepare, with_keys
 
     deployment = load(path)
     if deployment.backup.scheduled:
-        prepared = prepare(host, deployment, secrets_of(path))
+        known = replace(secrets, admin_password=secrets_of(path).admin_password)  # the server may be a new one
+        prepared = prepare(host, *with_keys(deployment, known))
         with stoppable(console, host):
             console.steps(apply(host, prepared, f"restore {deployment.name}"))
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from mlflow_provision.config import Artifacts, Backup, MLflow, load, secrets_path
+from mlflow_provision.config import Artifacts, Backup, MLflow, Secrets, load, save_secrets, secrets_path
 from mlflow_provision.errors import ExitCode, ProvisionError
 from tests.unit.backup_host import NEWEST, OLDER, SAFETY, BackupHost, backup
 from tests.unit.conftest import PASSWORD, CommandLine
@@ -223,6 +225,42 @@ class TestOntoAnotherHost:
         command_line.run("restore", "--latest", "--to", "root@newbox", "-y")
         first, *_, last = (data["resources"] for verb, data in blank.requests if verb == "apply")
         assert "Timer" not in {one["kind"] for one in first} and "Timer" in {one["kind"] for one in last}
+
+    def test_each_place_is_used_with_its_own_keys(
+        self, command_line: CommandLine, blank: BackupHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The deployment file names two buckets with two profiles; the backup is in a third place."""
+        path = command_line.known(
+            artifacts=Artifacts(
+                destination="s3://models/ml", credentials="profile", profile="models", region="us-east-1"
+            ),
+            backup=Backup(destination="s3://backups/b", credentials="profile", profile="backups", region="us-east-1"),
+        )
+        save_secrets(
+            path,
+            Secrets(
+                admin_password=PASSWORD, backup_access_key_id="AKIATHIRDPLACE000000", backup_secret_access_key="secret"
+            ),
+        )
+        profiles = tmp_path / "profiles"
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(profiles))
+        profiles.write_text(
+            "".join(
+                f"[{name}]\naws_access_key_id = key-of-{name}\naws_secret_access_key = s\n"
+                for name in ("models", "backups")
+            )
+        )
+        third = ("--from", "s3://third/b", "--aws-keys", "--region", "us-east-1")
+        result = command_line.run("restore", "--latest", "--to", "root@newbox", *third, "-y")
+        assert result.exit_code == 0, result.output
+        applied = [data["resources"] for verb, data in blank.requests if verb == "apply"]
+        keys = [
+            {one["id"]: one["access_key_id"] for one in resources if one["kind"] == "StoreAccess"}
+            for resources in (applied[0], applied[-1])
+        ]
+        assert keys == [{"store": "key-of-models", "backup-store": "key-of-backups"}] * 2
+        for verb, action in (("backup", "list"), ("restore", "restore")):
+            assert blank.asked(verb, action)[0]["settings"]["place"]["access_key_id"] == "AKIATHIRDPLACE000000"
 
     @pytest.mark.usefixtures("person")
     def test_no_is_no(self, command_line: CommandLine, blank: BackupHost) -> None:
