@@ -19,6 +19,7 @@ from mlflow_provision.agent.protocol import CHANGED, OK, AgentError, Event, Resu
 from tests.agent.fake_programs import FakePrograms
 
 DAY = 86400.0
+PLACE = "s3://backups/here"
 
 
 class Pings(ThreadingHTTPServer):
@@ -55,7 +56,7 @@ def pings() -> Iterator[Pings]:
 
 @pytest.fixture
 def job(tmp_path: Path, pings: Pings) -> dict[str, Any]:
-    settings = {"state": str(tmp_path), "ping_url": pings.url}
+    settings = {"state": str(tmp_path), "ping_url": pings.url, "place": {"destination": PLACE}}
     return {"settings": settings, "artifacts": True, "verify": "weekly", "prune": True}
 
 
@@ -87,8 +88,8 @@ def never() -> bool:
     return False
 
 
-def verified(state: Path, at: float) -> None:
-    (state / "last.json").write_text(json.dumps({"verified": {"id": "x", "at": at, "level": "full"}}))
+def verified(state: Path, at: float, place: str = PLACE) -> None:
+    (state / "last.json").write_text(json.dumps({"verified": {"id": "x", "at": at, "level": "full", "place": place}}))
 
 
 def test_it_backs_up_verifies_prunes_and_pings(
@@ -197,12 +198,18 @@ def test_where_a_failure_is_told(url: str, told: str) -> None:
 )
 def test_when_a_backup_is_read_back(tmp_path: Path, every: str, age: float, wanted: bool) -> None:
     verified(tmp_path, 1e9)
-    assert due(str(tmp_path), every, 1e9 + age) is wanted
+    assert due(str(tmp_path), PLACE, every, 1e9 + age) is wanted
 
 
 def test_what_was_never_verified_is(tmp_path: Path) -> None:
-    assert due(str(tmp_path), "weekly", 1e9)
-    assert not due(str(tmp_path), "off", 1e9)
+    assert due(str(tmp_path), PLACE, "weekly", 1e9)
+    assert not due(str(tmp_path), PLACE, "off", 1e9)
+
+
+def test_the_first_one_in_another_place_is_read_back(tmp_path: Path) -> None:
+    """Whatever was verified in the one before."""
+    verified(tmp_path, 1e9, place="/srv/backups")
+    assert due(str(tmp_path), PLACE, "monthly", 1e9 + DAY)
 
 
 def test_a_job_that_cannot_be_read_is_a_failure(

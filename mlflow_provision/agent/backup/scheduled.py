@@ -72,19 +72,24 @@ def carried_out(job: dict[str, Any], serve: Serve, stopping: Callable[[], bool])
 def _actions(job: dict[str, Any]) -> Any:
     """What to do, one after the other; whether to verify is decided when it is its turn."""
     yield "make", {"reason": REASON, "artifacts": job["artifacts"], "verify": False, "identity": ""}
-    if due(job["settings"]["state"], job["verify"], time.time()):
+    settings = job["settings"]
+    if due(settings["state"], settings["place"]["destination"], job["verify"], time.time()):
         yield "verify", {"id": "", "identity": ""}
     if job["prune"]:
         yield "prune", {"dry_run": False}
 
 
-def due(state: str, every: str, now: float) -> bool:
-    """Is it time to read a backup back? A mark from the future is none: clocks jump."""
+def due(state: str, place: str, every: str, now: float) -> bool:
+    """Is it time to read a backup back? What was verified in another place counts for nothing, nor does a mark from the
+    future: clocks jump."""
     from mlflow_provision.agent.backup.state import last
 
     if every not in _EVERY:
         return False
-    age = now - float((last(state).get("verified") or {}).get("at", 0.0))
+    verified = last(state).get("verified") or {}
+    if verified.get("place") != place:
+        return True
+    age = now - float(verified.get("at", 0.0))
     return not -_EARLY <= age < _EVERY[every] - _EARLY
 
 

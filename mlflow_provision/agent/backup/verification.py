@@ -53,7 +53,8 @@ def verify(
         if work.problems:
             count = f"{len(work.problems)} parts of it; the first: " if len(work.problems) > 1 else ""
             raise AgentError(f"the backup {manifest.id} is damaged: {count}{work.problems[0]}", _HINT, "damaged")
-        state.succeeded(settings.state, "verified", id=manifest.id, level=level)
+        place = settings.place.destination
+        state.succeeded(settings.state, "verified", id=manifest.id, level=level, place=place)
         return {"id": manifest.id, "level": level, "checks": work.checks}
 
 
