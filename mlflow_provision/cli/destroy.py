@@ -14,7 +14,7 @@ from mlflow_provision.cli.deployments import chosen, complete_name
 from mlflow_provision.cli.interrupt import stoppable
 from mlflow_provision.cli.planned import asked, say_plan, unasked
 from mlflow_provision.console.text import duration
-from mlflow_provision.errors import ExitCode
+from mlflow_provision.errors import ExitCode, ProvisionError
 
 if TYPE_CHECKING:
     from mlflow_provision.config import Deployment
@@ -53,7 +53,7 @@ def destroy_command(
                 events = apply_resources(host, resources, deployment, facts, f"destroy {deployment.name}")
                 console.steps(events, shown=(CHANGED, FAILED))
     _end_tunnel(deployment)
-    _forget(console, path, keep_secrets=not delete_data)
+    _forget(console, path, data_stay=not delete_data)
     console.say(f"{deployment.name} is gone from {where(deployment)} ({duration(console.seconds)}).", "good")
     return None
 
@@ -62,6 +62,8 @@ def _fate(deployment: Deployment, data: str, delete_data: bool) -> str:
     """What becomes of the data."""
     bucket = deployment.artifacts.destination if "://" in deployment.artifacts.destination else ""
     rest = f" The artifacts in {bucket} are not touched." if bucket else ""
+    if deployment.backup.destination:
+        rest += f" The backups in {deployment.backup.destination} stay."
     if delete_data:
         return f"All experiments, runs and users in {data} will be DELETED.{rest}"
     return f"The data stay in {data}; setup with the same name takes them up again.{rest}"
@@ -86,14 +88,26 @@ def _end_tunnel(deployment: Deployment) -> None:
         stopped(status)
 
 
-def _forget(console: Console, path: Path, keep_secrets: bool) -> None:
-    """The password of data that stay is kept: they still belong together."""
+def _forget(console: Console, path: Path, data_stay: bool) -> None:
+    """The password of data that stay is kept, as they still belong together; so is what opens backups, which stay."""
     from mlflow_provision.config import forget, secrets_beside, secrets_path
 
     secrets = secrets_path(secrets_beside(path))
-    if not keep_secrets:
+    if not data_stay and not _opens_backups(secrets):
         forget(path)
         return
     path.unlink(missing_ok=True)
     if secrets.exists():
-        console.say(f"The password that belongs to the data is kept in {secrets}.")
+        kept = "The password that belongs to the data" if data_stay else "What opens the backups"
+        console.say(f"{kept} is kept in {secrets}.")
+
+
+def _opens_backups(secrets: Path) -> bool:
+    """Has this file what nobody can make again? One that cannot be read might."""
+    from mlflow_provision.config.secrets_file import read_stored
+
+    try:
+        stored = read_stored(secrets)
+    except ProvisionError:
+        return True
+    return bool(stored.get("backup_passphrase") or stored.get("backup_identity"))

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import click
 import pytest
 
 from mlflow_provision import __version__
+from mlflow_provision.backup_keys import generate
 from mlflow_provision.cli import cli
 from mlflow_provision.cli.address import address, tunnel_command
 from mlflow_provision.cli.group import COMMANDS
-from mlflow_provision.config import Deployment, MLflow, deployment_path, secrets_path
+from mlflow_provision.config import (
+    Backup,
+    Deployment,
+    MLflow,
+    deployment_path,
+    load_secrets,
+    save_secrets,
+    secrets_path,
+)
 from mlflow_provision.errors import ExitCode, ProvisionError
 from tests.unit.conftest import PASSWORD, CommandLine
 from tests.unit.fake_host import FakeHost
@@ -224,6 +234,18 @@ class TestDestroy:
         command_line.host.pending = {"service"}
         result = command_line.run("destroy", "prod", "--delete-data", "--yes")
         assert result.exit_code == 0 and "DELETED" in result.stdout and not command_line.files()
+
+    @pytest.mark.parametrize("opens", ["backup_passphrase", "backup_identity"])
+    def test_what_opens_the_backups_stays_with_them(self, command_line: CommandLine, opens: str) -> None:
+        """They stay whatever is deleted, and nobody can make it again."""
+        path = command_line.known("prod", backup=Backup("/srv/backups"))
+        secret = "correct-horse-battery-staple" if opens == "backup_passphrase" else generate()[0]
+        save_secrets(path, dataclasses.replace(load_secrets(path), **{opens: secret}))
+        command_line.host.pending = {"service"}
+        result = command_line.run("destroy", "prod", "--delete-data", "--yes")
+        assert result.exit_code == 0 and "The backups in /srv/backups stay." in result.stdout
+        assert "What opens the backups is kept in" in result.stdout and secret not in result.output
+        assert command_line.files() == {"prod.secrets.toml"}
 
     def test_what_is_gone_already_is_only_forgotten(self, command_line: CommandLine) -> None:
         command_line.known("prod")
