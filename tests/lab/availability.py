@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+from collections.abc import Mapping
 
 from tests.lab.places import lab_dir
 from tests.lab.program import run
@@ -20,6 +21,8 @@ PROGRAMS = {
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
 }
+# What the tests of `env` and of completion speak to; without one of these its tests are skipped.
+SHELLS = {"fish": "fish", "ksh": "ksh", "zsh": "zsh"}
 
 
 def missing_programs() -> list[str]:
@@ -41,9 +44,9 @@ def why_unavailable() -> str | None:
     return None
 
 
-def install_missing_programs() -> None:
-    """Install with apt what the lab needs and this machine lacks."""
-    packages = sorted({PROGRAMS[program] for program in missing_programs()})
+def install_missing_programs(programs: Mapping[str, str] = PROGRAMS) -> None:
+    """Install with apt what the lab needs, or other `programs` (name → package), and this machine lacks."""
+    packages = sorted({package for program, package in programs.items() if shutil.which(program) is None})
     if packages:
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         run(["apt-get", "update"], env=environment)
