@@ -10,12 +10,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 
 import benchmarks
 from benchmarks.clock import alternate, run
 from benchmarks.peak import watched
-from benchmarks.report import Comparison, as_json, as_text
+from benchmarks.report import Comparison, tell
 from benchmarks.tool import NAME, program
 from benchmarks.writer import longest
 from mlflow_provision.agent.backup.codec import LEVEL
@@ -163,17 +164,11 @@ def main() -> int:
     options = parser.parse_args()
     if reason := why_unavailable():
         parser.exit(1, f"error: {reason}\n")
-    comparisons: list[Comparison] = []
+    chosen = [part for part in PARTS if part in (options.only or PARTS)]
     with ExitStack() as ends:
         store, folder = (Path(ends.enter_context(tempfile.TemporaryDirectory())) for _ in range(2))
         bench = Bench(ends.enter_context(LabHost()), ends.enter_context(RcloneS3(store)), folder).set_up()
-        for part in [part for part in PARTS if part in (options.only or PARTS)]:
-            for comparison in PARTS[part](bench, options.times):
-                comparisons.append(comparison)
-                print(as_text(comparison), file=sys.stderr if options.json else sys.stdout, flush=True)
-    if options.json:
-        print(as_json(comparisons))
-    return 0 if all(comparison.passed for comparison in comparisons) else 1
+        return tell(chain.from_iterable(PARTS[part](bench, options.times) for part in chosen), options.json)
 
 
 if __name__ == "__main__":

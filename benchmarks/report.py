@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
@@ -45,3 +46,14 @@ def as_json(comparisons: Iterable[Comparison]) -> str:
     """All of them, for programs."""
     entries = [{**asdict(one), "ratio": round(one.ratio, 4), "passed": one.passed} for one in comparisons]
     return json.dumps(entries, indent=2)
+
+
+def tell(comparisons: Iterable[Comparison], for_programs: bool) -> int:
+    """Show each as soon as it is measured, and all of them as JSON at the end where that is wanted. The exit code."""
+    told = []
+    for comparison in comparisons:
+        told.append(comparison)
+        print(as_text(comparison), file=sys.stderr if for_programs else sys.stdout, flush=True)
+    if for_programs:
+        print(as_json(told))
+    return 0 if all(comparison.passed for comparison in told) else 1

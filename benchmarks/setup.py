@@ -6,12 +6,13 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 from benchmarks import help, load, noop
 from benchmarks.hosts import Hosts
 from benchmarks.memory import idle_memory
-from benchmarks.report import Comparison, as_json, as_text
+from benchmarks.report import Comparison, tell
 from benchmarks.shell_script import ShellScript
 from benchmarks.tool import Tool
 from tests.lab import why_unavailable
@@ -76,15 +77,8 @@ def main() -> int:
     chosen = [part for part in PARTS if part in (options.only or PARTS)]
     if chosen != ["help"] and (reason := why_unavailable()):
         parser.exit(1, f"error: {reason}\n")
-    comparisons: list[Comparison] = []
     with Hosts() as hosts:
-        for part in chosen:
-            for comparison in PARTS[part](hosts, options.times):
-                comparisons.append(comparison)
-                print(as_text(comparison), file=sys.stderr if options.json else sys.stdout, flush=True)
-    if options.json:
-        print(as_json(comparisons))
-    return 0 if all(comparison.passed for comparison in comparisons) else 1
+        return tell(chain.from_iterable(PARTS[part](hosts, options.times) for part in chosen), options.json)
 
 
 if __name__ == "__main__":

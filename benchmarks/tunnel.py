@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from benchmarks.report import Comparison, as_json, as_text
+from benchmarks.report import Comparison, tell
 from benchmarks.tool import program
 from mlflow_provision.tunnel.ports import first_free
 from tests.lab import LabHost, why_unavailable
@@ -187,9 +187,7 @@ def main() -> int:
         page = ["systemd-run", "--unit=page", "python3", "-c", SERVER]
         host.run(page)
         bench = Bench(host, folder)
-        comparisons = [*compared(bench), recovery(bench)]
-    print(as_json(comparisons) if options.json else "\n".join(as_text(one) for one in comparisons))
-    return 0 if all(one.passed for one in comparisons) else 1
+        return tell([*compared(bench), recovery(bench)], options.json)
 
 
 if __name__ == "__main__":
