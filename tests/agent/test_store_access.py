@@ -56,7 +56,8 @@ def test_proves_once_per_destination_and_credentials(access: StoreAccess) -> Non
     Path(access.state).write_text(json.dumps({"store_proof": access.proof()}))
     assert access.check(Context()) is None
     for name in ("destination", "region", "endpoint_url", "access_key_id", "secret_access_key", "session_token"):
-        assert replace(access, **{name: "other"}).check(Context()) is not None
+        other: Any = {name: "other"}
+        assert replace(access, **other).check(Context()) is not None
 
 
 @pytest.mark.parametrize("text", ["", "no json", "[]", "{}", '{"store_proof": ""}'])
