@@ -135,12 +135,12 @@ def test_the_network_is_cut_in_the_middle_of_an_upload(backed_up: BackedUp, far:
     backed_up.host.network.cut()
     try:
         out, err = process.communicate(timeout=90)
+        until_no_agent(backed_up)  # it hears nothing of its operator, and gives up
     finally:
         backed_up.host.network.restore()
         far.delay = 0
     assert process.returncode == 3, out + err
     assert list(backed_up.folder("cut").glob("*/manifest.json")) == []
-    until_no_agent(backed_up)
     assert backed_up.server() == before
     good_again(backed_up, "cut", far.endpoint)
 
@@ -193,7 +193,7 @@ def test_a_source_that_is_none_is_an_error(backed_up: BackedUp, broken: bytes | 
 
 def test_killed_at_every_step(backed_up: BackedUp, far: Far) -> None:
     """With SIGKILL, after every line that it prints: what is listed is whole, and the next backup cleans up."""
-    far.delay = 0.1  # so that the blow falls before the next step has ended
+    far.delay = 0.05  # so that the blow falls before the next step has ended
     place, kills = backed_up.to("killed", far.endpoint), 0
     while killed_after(backed_up, place, kills + 1):
         kills += 1
