@@ -387,6 +387,14 @@ def test_notes_that_cannot_be_followed_now(s3: TroubledS3, tmp_path: Path) -> No
     assert denied.exists()
 
 
+def test_what_a_store_cannot_do_at_all_is_not_tried_again(s3: TroubledS3, store: Store) -> None:
+    """rclone, for one, cannot take a part of an upload twice, and says so with an error of its own."""
+    s3.trouble = times(1000, Refuse(501, "NotImplemented"), "UploadPart")
+    failure(lambda: put(store, LARGE))
+    assert s3.count("UploadPart") <= 3  # the parts of one object, each once
+    assert s3.uploads == {}
+
+
 def test_waiting_ends_when_it_is_asked_to_stop(s3: TroubledS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patience, "_FIRST", 30)
     monkeypatch.setattr(patience, "_LONGEST", 30)

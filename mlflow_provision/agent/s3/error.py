@@ -35,7 +35,7 @@ class S3Error(Exception):
     @property
     def passing(self) -> bool:
         """Is the same request worth another try?"""
-        return self.status >= 500 or self.status == 429 or self.code in _PASSING
+        return (self.status >= 500 and self.code != "NotImplemented") or self.status == 429 or self.code in _PASSING
 
     @property
     def expired(self) -> bool:
