@@ -7,18 +7,25 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
+from mlflow_provision.backup_keys import from_passphrase, generate, kdf_for
 from tests.e2e.operator import Operator, on
 from tests.e2e.spy import USER, Seen, spying, spying_here
 from tests.lab import SUDO_PASSWORD, Keys, LabHost, RcloneS3
 
 NAME, SECOND = "server", "second"
 BASE = f"/opt/mlflow/{NAME}"
+FOLDER = "/var/backups/second"
 ADMIN = "canary-Admin-password-7f3a91"
 KEYS = Keys("AKIACANARY7F3A91KEYID", "canarySecretAccessKey7f3a91/with+slash")
 BY_HAND = ["canaryWrittenByHandIntoCredentials", "canaryWrittenByHandIntoComment", "canaryWrittenByHandIntoAuth1"]
+BACKUP_KEYS = Keys("AKIACANARYBACKUP7F3A9", "canaryBackupSecretAccessKey7f3a91/with+slash")
+PASSPHRASE = "canary-Backup-passphrase-7f3a91"
+PING = "canary-ping-7f3a91"  # the part of the URL that makes it secret
+JOB = f"mlflow-{SECOND}-backup"
 CONTROL = "canary-that-must-be-seen"
 
 
@@ -30,6 +37,7 @@ class Story:
     operator: Operator
     here: Seen
     seen: Seen
+    places: list[Path]  # where backups are
     secrets: dict[str, str] = field(default_factory=dict)
 
     def found_in(self, text: str) -> list[str]:
@@ -47,17 +55,25 @@ def _encoded(secret: str) -> Iterator[str]:
 def story(host: LabHost, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     """All that is done with a server, good days and bad ones, while another user of the host looks on."""
     operator = Operator(tmp_path_factory.mktemp("operator"), host.ssh_config)
-    folder = tmp_path_factory.mktemp("s3")
-    with RcloneS3(folder, *KEYS) as store:
+    folder, vault = tmp_path_factory.mktemp("s3"), tmp_path_factory.mktemp("vault")
+    identity, recipient = generate()
+    with RcloneS3(folder, *KEYS) as store, RcloneS3(vault, *BACKUP_KEYS) as backups:
         store.create_bucket("models")
+        backups.create_bucket("backups")
         with spying_here() as here, spying(host) as seen:
             _set_up(host, operator, store)
             _good_days(host, operator)
             _bad_days(host, operator)
+            _backups(host, operator, backups)
+            _backups_to_a_key(host, operator, identity, recipient)
             host.run(["python3", "-c", "import time; time.sleep(0.1)", CONTROL])
-        story = Story(host, operator, here, seen)
+        places = [vault, host.path(FOLDER)]
+        story = Story(host, operator, here, seen, places)
         story.secrets = {"admin": ADMIN, "key id": KEYS.key, "secret key": KEYS.secret, "sudo": SUDO_PASSWORD}
         story.secrets |= {f"by hand {number}": text for number, text in enumerate(BY_HAND)}
+        story.secrets |= {"backup key id": BACKUP_KEYS.key, "backup secret key": BACKUP_KEYS.secret}
+        story.secrets |= {"passphrase": PASSPHRASE, "identity": identity, "ping": PING}
+        story.secrets["derived"] = from_passphrase(PASSPHRASE, kdf_for("s3://backups/b", SECOND))
         story.secrets["generated"] = _value((operator.config / f"{SECOND}.secrets.toml").read_text(), "admin_password")
         for line in host.path(f"{BASE}/etc/secrets.env").read_text().splitlines():
             name, _, secret = line.partition("=")
@@ -101,6 +117,54 @@ def _bad_days(host: LabHost, operator: Operator) -> None:
     _server_that_dies(host, operator)
 
 
+def _backups(host: LabHost, operator: Operator, store: RcloneS3) -> None:
+    """Encrypted with a passphrase, into a bucket with keys of its own; good ones, and what goes wrong."""
+    secrets = operator.config / f"{SECOND}.secrets.toml"
+    known = {"backup_access_key_id": BACKUP_KEYS.key, "backup_secret_access_key": BACKUP_KEYS.secret}
+    known |= {"backup_passphrase": PASSPHRASE, "backup_ping_url": f"http://127.0.0.1:9/{PING}"}
+    secrets.write_text(secrets.read_text() + "".join(f'{name} = "{value}"\n' for name, value in known.items()))
+    place = ("--to", "s3://backups/b", "--aws-keys", "--endpoint-url", store.endpoint, "--region", "us-east-1")
+    operator.run("setup", SECOND, "--yes", "--backups", FOLDER, "--backup-encryption", "passphrase", "--debug")
+    operator.run("backup", "schedule", SECOND, "--yes", *place, "--debug")
+    job = host.path(f"/opt/mlflow/{SECOND}/etc/backup.json")
+    job.write_text(job.read_text().replace(BACKUP_KEYS.secret, BY_HAND[0]).replace(PING, BY_HAND[1]))
+    operator.typed("setup", SECOND, "--dry-run", answers={})
+    operator.run("setup", SECOND, "--yes", "--debug")
+    host.run(["systemctl", "start", JOB])
+    operator.run("backup", "now", SECOND, "--debug")
+    for command in (["list"], ["verify"], ["prune", "--dry-run"], ["schedule"]):
+        operator.json("backup", *command, SECOND)
+    operator.json("status", SECOND)
+    operator.run("restore", "--latest", SECOND, "--yes", "--debug")
+    variable = "MLFLOW_PROVISION_BACKUP_PASSPHRASE"
+    operator.variables[variable] = f"not-{PASSPHRASE}"
+    operator.run("backup", "verify", SECOND, "--debug", code=None)
+    operator.run("restore", "--latest", SECOND, "--yes", "--debug", code=None)
+    operator.variables.clear()
+    client = store.client()
+    objects = client.list_objects_v2(Bucket="backups")["Contents"]
+    content = {entry["Key"]: client.get_object(Bucket="backups", Key=entry["Key"])["Body"].read() for entry in objects}
+    for key in content:
+        client.delete_object(Bucket="backups", Key=key)
+    client.delete_bucket(Bucket="backups")
+    host.run(["systemctl", "start", JOB], check=False)
+    operator.json("status", SECOND)
+    client.create_bucket(Bucket="backups")
+    for key, body in content.items():
+        client.put_object(Bucket="backups", Key=key, Body=body)
+
+
+def _backups_to_a_key(host: LabHost, operator: Operator, identity: str, recipient: str) -> None:
+    """Into a folder of the host; what opens them is given for the verification alone."""
+    options = ("--backup-encryption", "recipient", "--backup-recipient", recipient)
+    operator.run("backup", "schedule", SECOND, "--yes", "--to", FOLDER, "--debug")
+    operator.run("setup", SECOND, "--yes", *options, "--debug")
+    host.run(["systemctl", "start", JOB])
+    operator.variables["MLFLOW_PROVISION_BACKUP_IDENTITY"] = identity
+    assert operator.json("backup", "verify", SECOND, "--debug")["verified"]["level"] == "full"
+    operator.variables.clear()
+
+
 def _secrets_written_by_hand(host: LabHost, operator: Operator) -> None:
     """Into files where they belong, and where they do not."""
     credentials, auth, environment = (
@@ -137,7 +201,8 @@ def test_the_spy_sees_what_there_is_to_see(story: Story) -> None:
         "admin",
         "secret key",
     ]
-    assert len(story.secrets) == 10
+    assert len(story.secrets) == 16
+    assert f"mlflow/{SECOND}/agent.zip" in story.seen.all and "mlflow_provision backup now" in story.here.all
     assert all(len(secret) > 12 for secret in story.secrets.values())
 
 
@@ -186,7 +251,18 @@ def test_secrets_are_on_the_host_only_where_they_are_needed(story: Story) -> Non
     where = {name: _files_with(story, "root", [secret]) for name, secret in story.secrets.items() if name not in own}
     expected: dict[str, list[str]] = {name: [] for name in where}
     expected["key id"] = expected["secret key"] = [f"{BASE}/etc/aws/credentials"]
+    expected["ping"] = [f"/opt/mlflow/{SECOND}/etc/backup.json"]  # and neither what opens backups, nor keys of before
     assert where == expected
+
+
+def test_no_secret_in_a_backup_that_others_could_read(story: Story) -> None:
+    """Not in manifests, which are in clear; the rest is encrypted."""
+    for place in story.places:
+        stored = [path for path in place.rglob("*") if path.is_file()]
+        assert {path.suffix for path in stored} == {".age", ".json"}
+        assert len(stored) >= 6
+        for path in stored:
+            assert story.found_in(path.read_bytes().decode("latin-1")) == [], path
 
 
 def _files_with(story: Story, user: str, texts: list[str]) -> list[str]:
