@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,14 @@ def tree(path: Path, user: str = "daemon") -> OwnedTree:
 
 def owners(folder: Path) -> set[tuple[int, int]]:
     return {(info.st_uid, info.st_gid) for info in (path.lstat() for path in [folder, *folder.rglob("*")])}
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """One that other users reach: pytest's own is closed to them."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
 @pytest.fixture
@@ -122,3 +132,14 @@ def test_another_mode_alone_leaves_the_content_alone(moved: Path) -> None:
 def test_without_a_user_it_is_a_folder_like_any_other(tmp_path: Path) -> None:
     (tmp_path / "prod").mkdir(mode=0o755)
     assert mend(tree(tmp_path / "prod", "")) == "mode 0755 → 0700"
+
+
+@needs_root
+def test_a_folder_above_that_is_closed_is_told_again_and_again(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    for _ in range(2):
+        with pytest.raises(
+            AgentError, match=r"daemon cannot reach .*/closed/prod: a folder above it is closed"
+        ) as caught:
+            mend(tree(tmp_path / "closed" / "prod"))
+        assert "namei -l" in caught.value.hint

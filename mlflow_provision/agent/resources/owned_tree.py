@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from dataclasses import dataclass
 
+from mlflow_provision.agent.as_user import as_user
+from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.resources import ownership
 from mlflow_provision.agent.resources.base import Change, Context
 from mlflow_provision.agent.resources.directory import Directory, held_open
@@ -29,7 +32,9 @@ class OwnedTree:
 
     def check(self, context: Context) -> Change | None:
         change = self._folder.check(context)
-        return Change(f"{change.summary}, with all that is in it") if change and self._is_of_another else change
+        if not change:
+            return None if self._can_be_reached() else Change(f"see why {self.owner} cannot reach it")
+        return Change(f"{change.summary}, with all that is in it") if self._is_of_another else change
 
     def apply(self, context: Context) -> None:
         """The folder itself comes last: until it is handed over, another run does what is left."""
@@ -37,6 +42,13 @@ class OwnedTree:
             with held_open(self.path) as folder:
                 _hand_over(folder, *ownership.ids(self.owner, self.group))
         self._folder.apply(context)
+        if not self._can_be_reached():
+            hint = f"choose another folder, or open the one that is closed: namei -l {shlex.quote(self.path)} shows it"
+            raise AgentError(f"{self.owner} cannot reach {self.path}: a folder above it is closed", hint)
+
+    def _can_be_reached(self) -> bool:
+        reached: bool = as_user(self.owner, lambda: os.access(self.path, os.W_OK | os.X_OK))
+        return reached
 
     @property
     def _folder(self) -> Directory:
