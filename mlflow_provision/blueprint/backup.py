@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import PurePosixPath
 from typing import Any
 
-from mlflow_provision.agent.resources import Resource, to_json
+from mlflow_provision.agent.resources import to_json
 from mlflow_provision.blueprint import schedule
 from mlflow_provision.blueprint.backup_settings import operator_folder, settings
 from mlflow_provision.blueprint.questions import verify_request
@@ -17,7 +17,6 @@ from mlflow_provision.errors import ExitCode, ProvisionError
 from mlflow_provision.layout import Layout
 
 __all__ = [
-    "backup_resources",
     "crontab_line",
     "operator_folder",
     "restore_request",
@@ -41,11 +40,6 @@ def settings_request(deployment: Deployment, secrets: Secrets, facts: dict[str, 
     if str(layout.deployment_file) not in hashes:  # set up by an older release of ours, which left none there
         request["source"]["files"].pop(layout.deployment_file.name)
     return request
-
-
-def backup_resources(deployment: Deployment, secrets: Secrets, facts: dict[str, Any]) -> list[Resource]:
-    """What the host needs for a backup right now: folders, and the tool that encrypts. Neither timer nor job."""
-    return schedule.ready(_layout(deployment, facts))
 
 
 def crontab_line(deployment: Deployment, facts: dict[str, Any]) -> str:

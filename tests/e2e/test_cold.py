@@ -13,6 +13,7 @@ from tests.lab import LabHost
 from tests.lab.layers import NOISE
 
 NAME = "server"
+BACKUPS = "/var/backups/mlflow"
 ACCOUNTS = ("/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow", "/etc/subuid", "/etc/subgid")
 
 
@@ -27,13 +28,17 @@ def test_from_nothing_to_a_server_and_back(cold: LabHost, tmp_path: Path) -> Non
     operator = Operator(tmp_path, cold.ssh_config)
     files, accounts, units = all_files(cold), account_files(cold), unit_files(cold)
 
-    answer = operator.json("setup", on(cold), "--yes")
+    answer = operator.json("setup", on(cold), "--backups", BACKUPS, "--yes")
     assert {check["verdict"] for check in answer["verify"]} == {"ok"}
     print(f"blank to verified without a cache: {answer['seconds']:.0f} s")
     assert len(all_files(cold)) > len(files) + 10_000
 
+    cold.run(["systemctl", "start", f"mlflow-{NAME}-backup.service"])
+
     operator.run("destroy", NAME, "--delete-data", "--yes")
-    assert difference(files, all_files(cold)) == []
+    stays = difference(files, all_files(cold))
+    assert [line for line in stays if f" {BACKUPS}" not in line] == []
+    assert any(line.endswith("/manifest.json -> ") for line in stays)
     assert difference(units, unit_files(cold)) == []
     for path, text in account_files(cold).items():
         assert text == accounts[path], path

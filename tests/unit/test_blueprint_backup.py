@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -12,8 +12,8 @@ import pytest
 from mlflow_provision.agent.backup.settings import settings
 from mlflow_provision.agent.resources import from_json
 from mlflow_provision.backup_keys import from_passphrase, kdf_for, recipient_of
+from mlflow_provision.blueprint import schedule
 from mlflow_provision.blueprint.backup import (
-    backup_resources,
     crontab_line,
     operator_folder,
     restore_request,
@@ -22,6 +22,7 @@ from mlflow_provision.blueprint.backup import (
 )
 from mlflow_provision.config import Backup, Deployment, Secrets
 from mlflow_provision.errors import ExitCode, ProvisionError
+from mlflow_provision.layout import Layout
 from tests.unit.hosts import (
     BACKED_UP,
     BACKUP_FOLDER,
@@ -142,10 +143,11 @@ def test_a_restore_is_told_all_it_needs() -> None:
 
 
 def test_what_a_backup_by_hand_needs_on_the_host() -> None:
-    ids = [resource.id for resource in backup_resources(BACKUP_FOLDER, SECRETS, facts(BACKUP_FOLDER))]
+    root = PurePosixPath("/opt/mlflow")
+    ids = [resource.id for resource in schedule.ready(Layout(BACKUP_FOLDER, root))]
     assert ids == ["backup", "backup-state", "backup-folder", "age"]
     here = with_backup(INSTANCE_ROLE, destination="operator:~/b", schedule="off")
-    assert [resource.id for resource in backup_resources(here, SECRETS, facts(here))] == ["backup", "backup-state"]
+    assert [resource.id for resource in schedule.ready(Layout(here, root))] == ["backup", "backup-state"]
 
 
 def test_without_systemd_a_person_adds_a_line_to_the_crontab() -> None:
