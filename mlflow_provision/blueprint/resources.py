@@ -20,7 +20,7 @@ from mlflow_provision.agent.resources.store_access import StoreAccess
 from mlflow_provision.agent.resources.symlink import Symlink
 from mlflow_provision.agent.resources.user import User
 from mlflow_provision.agent.resources.uv import Uv
-from mlflow_provision.blueprint import environment, schedule, service
+from mlflow_provision.blueprint import environment, permissions, schedule, service
 from mlflow_provision.blueprint.render import render
 from mlflow_provision.config import Deployment, Secrets
 from mlflow_provision.layout import Layout
@@ -82,8 +82,8 @@ def _release(layout: Layout) -> list[Resource]:
     deployment = layout.deployment
     version = deployment.mlflow.version
     return [
-        Directory("root", str(layout.root), 0o755, *_root(layout)),
-        File("marker", str(layout.root / MARKER), _MARKER_TEXT, 0o644, *_root(layout)),
+        Directory("root", str(layout.root), 0o755, *permissions.root(layout)),
+        File("marker", str(layout.root / MARKER), _MARKER_TEXT, 0o644, *permissions.root(layout)),
         Uv("uv", str(layout.uv), UV_VERSION, UV_WHEELS, deployment.mlflow.index_url),
         Release(
             id="release",
@@ -106,8 +106,8 @@ def _folders(layout: Layout) -> list[Resource]:
     owner = layout.user
     found: list[Resource] = [User("user", layout.user, str(layout.base))] if layout.system else []
     found += [
-        Directory("base", str(layout.base), 0o755, *_root(layout)),
-        Directory("etc", str(layout.etc), *_enterable(layout)),
+        Directory("base", str(layout.base), 0o755, *permissions.root(layout)),
+        Directory("etc", str(layout.etc), *permissions.enterable(layout)),
         Directory("data", str(layout.data), 0o750 if layout.system else 0o700, owner, owner),
         Directory("tmp", str(layout.temporary), 0o700, owner, owner),
     ]
@@ -130,15 +130,15 @@ def _aws_files(layout: Layout, secrets: Secrets) -> list[Resource]:
         session_token=secrets.aws_session_token,
         **common,
     )
-    folder = str(layout.aws_credentials.parent)
+    folder, readable = str(layout.aws_credentials.parent), permissions.readable(layout)
     return [
-        Directory("aws", folder, *_enterable(layout)),
-        File("aws-credentials", str(layout.aws_credentials), credentials, *_readable(layout), _AWS_SECRET_KEYS),
+        Directory("aws", folder, *permissions.enterable(layout)),
+        File("aws-credentials", str(layout.aws_credentials), credentials, *readable, _AWS_SECRET_KEYS),
         File(
             "aws-config",
             str(layout.aws_config),
             render("aws/config", region=artifacts.region, **common),
-            *_readable(layout),
+            *readable,
         ),
     ]
 
@@ -166,13 +166,13 @@ def _configuration(layout: Layout, facts: dict[str, Any]) -> list[Resource]:
         started_with=layout.started_with,
         watched=service.watched(layout),
     )
-    readable = _readable(layout)
+    readable = permissions.readable(layout)
     found: list[Resource] = [
         GeneratedSecrets("secrets.env", str(layout.secrets_env), _SERVER_SECRETS, *readable),
         File("server.env", str(layout.server_env), env, *readable),
         File("basic_auth.ini", str(layout.auth_config), auth, *readable, ("admin_password",)),
         Symlink("venv", str(layout.venv), str(release_path(layout))),
-        File("start-script", str(layout.start_script), script, 0o755, *_root(layout)),
+        File("start-script", str(layout.start_script), script, 0o755, *permissions.root(layout)),
     ]
     if layout.system:
         writable = [layout.data]
@@ -186,7 +186,7 @@ def _configuration(layout: Layout, facts: dict[str, Any]) -> list[Resource]:
             start_script=layout.start_script,
             writable=writable,
         )
-        found.append(File("unit", str(layout.unit_file), unit, 0o644, *_root(layout)))
+        found.append(File("unit", str(layout.unit_file), unit, 0o644, *permissions.root(layout)))
     return found
 
 
@@ -224,17 +224,3 @@ def _record(layout: Layout, resources: list[Resource], operator: str) -> Resourc
         "hashes": {file.path: hashlib.sha256(file.content.encode()).hexdigest() for file in files},
     }
     return Record("record", str(layout.state), facts, operator)
-
-
-def _root(layout: Layout) -> tuple[str, str]:
-    return ("root", "root") if layout.system else ("", "")
-
-
-def _readable(layout: Layout) -> tuple[int, str, str]:
-    """Mode, owner, group of a file that root writes and the service user reads; a person's group may be shared."""
-    return (0o640, "root", layout.user) if layout.system else (0o600, "", "")
-
-
-def _enterable(layout: Layout) -> tuple[int, str, str]:
-    """The same of a folder of such files."""
-    return (0o750, "root", layout.user) if layout.system else (0o700, "", "")

@@ -15,6 +15,7 @@ from mlflow_provision.agent.resources.owned_tree import OwnedTree
 from mlflow_provision.agent.resources.release import Release
 from mlflow_provision.agent.resources.store_access import StoreAccess
 from mlflow_provision.agent.resources.timer import Timer, TimerAbsent
+from mlflow_provision.blueprint import permissions
 from mlflow_provision.blueprint.backup_settings import AGE_REQUIREMENTS, age_venv, place, settings
 from mlflow_provision.blueprint.render import render
 from mlflow_provision.config import Secrets, as_toml
@@ -56,9 +57,8 @@ def access(layout: Layout, secrets: Secrets) -> list[Resource]:
 
 def ready(layout: Layout) -> list[Resource]:
     """What every backup needs, whoever asks for it."""
-    mode, owner = (0o750, "root") if layout.system else (0o700, "")
     found: list[Resource] = [
-        Directory("backup", str(layout.backup), mode, owner, layout.user),
+        Directory("backup", str(layout.backup), *permissions.enterable(layout)),
         Directory("backup-state", str(layout.backup_state), 0o700, layout.user, layout.user),
     ]
     if layout.backup_folder:
@@ -92,7 +92,7 @@ def deployment_file(layout: Layout) -> list[Resource]:
     if not layout.deployment.backup.destination:
         return [PathAbsent("deployment.toml", str(layout.deployment_file))]
     content = _COPY + as_toml(layout.deployment)
-    return [File("deployment.toml", str(layout.deployment_file), content, *_readable(layout))]
+    return [File("deployment.toml", str(layout.deployment_file), content, *permissions.readable(layout))]
 
 
 _COPY = "# Managed by mlflow-provision: a copy of the deployment file, for backups. Changes here are put right.\n"
@@ -102,10 +102,10 @@ def scheduled(layout: Layout, secrets: Secrets) -> list[Resource]:
     """What makes backups by itself, or makes sure that nothing does. None of it restarts the server."""
     if not layout.deployment.backup.scheduled:
         return unscheduled(layout)
-    root = ("root", "root") if layout.system else ("", "")
+    root = permissions.root(layout)
     found: list[Resource] = [
         InstalledAgent("agent", str(layout.agent), *root),
-        File("backup-job", str(layout.backup_job), job(layout, secrets), *_readable(layout), SECRET_KEYS),
+        File("backup-job", str(layout.backup_job), job(layout, secrets), *permissions.readable(layout), SECRET_KEYS),
     ]
     if layout.system:
         found += [
@@ -168,10 +168,6 @@ def crontab_line(layout: Layout) -> str:
     if not layout.deployment.backup.scheduled:
         return ""
     return f"{_TIMES[layout.deployment.backup.schedule][2]} {python(layout)} -BEsSu {layout.agent} {layout.backup_job}"
-
-
-def _readable(layout: Layout) -> tuple[int, str, str]:
-    return (0o640, "root", layout.user) if layout.system else (0o600, "", "")
 
 
 def python(layout: Layout) -> PurePosixPath:
