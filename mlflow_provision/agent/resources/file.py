@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlflow_provision.agent import diff
+from mlflow_provision.agent.durable import sync_folder
 from mlflow_provision.agent.names import BESIDE
 from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.resources import ownership
@@ -66,8 +67,4 @@ def replace(path: str, content: str, mode: int, owner: str = "", group: str = ""
         handle.flush()
         os.fsync(handle.fileno())
     os.replace(beside, target)
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(str(target.parent))

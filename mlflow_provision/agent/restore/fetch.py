@@ -15,8 +15,8 @@ from mlflow_provision.agent.backup.codec import Key, load_stream
 from mlflow_provision.agent.backup.content import FILES
 from mlflow_provision.agent.backup.manifest import Manifest, Member
 from mlflow_provision.agent.backup.stores.base import Store
+from mlflow_provision.agent.durable import sync_file, sync_folder
 from mlflow_provision.agent.protocol import AgentError
-from mlflow_provision.agent.restore.durable import sync_file, sync_folder
 from mlflow_provision.agent.restore.wanted import TRACKING, USERS, Wanted
 
 SECRETS = "secrets.env"

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mlflow_provision.agent.durable import sync_folder
 from mlflow_provision.agent.names import GUARD
 from mlflow_provision.agent.resources.file import replace
-from mlflow_provision.agent.restore.durable import sync_folder
 
 # Phases, in order. Until STOPPING nothing of the server is touched; in SWITCHING its databases may be anywhere; from
 # STARTING on others may have written to the restored ones.

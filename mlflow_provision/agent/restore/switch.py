@@ -10,7 +10,7 @@ import os
 from typing import Any
 
 from mlflow_provision.agent.adoption.databases import BESIDE
-from mlflow_provision.agent.restore.durable import sync_folder
+from mlflow_provision.agent.durable import sync_folder
 
 
 def switch(noted: dict[str, Any], beside: str) -> None:

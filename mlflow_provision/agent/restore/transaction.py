@@ -9,11 +9,11 @@ from typing import Any
 
 from mlflow_provision.agent.adoption import processes
 from mlflow_provision.agent.as_user import as_user
+from mlflow_provision.agent.durable import duplicate
 from mlflow_provision.agent.lock import held
 from mlflow_provision.agent.protocol import FAILED, AgentError, in_words, way_out
 from mlflow_provision.agent.resources.file import replace
 from mlflow_provision.agent.restore import aside, fetch, secrets_file, switch
-from mlflow_provision.agent.restore.durable import duplicate
 from mlflow_provision.agent.restore.journal import STARTING, STOPPING, SWITCHING, Journal
 from mlflow_provision.agent.restore.prepare import Prepared, Stopping, prepare
 from mlflow_provision.agent.restore.rollback import HEALTHY, STOPPED, UNHEALTHY, roll_back

@@ -10,6 +10,7 @@ import time
 from typing import Iterator
 
 from mlflow_provision.agent.backup.stores.base import KIND
+from mlflow_provision.agent.durable import sync_folder
 from mlflow_provision.agent.protocol import AgentError, in_words, way_out
 
 _ENDING = ".unfinished"
@@ -59,11 +60,7 @@ def sweep(folder: str, names: list[str]) -> bool:
 def flush_folder(folder: str) -> None:
     """Bring the names in a folder onto the disk."""
     with contextlib.suppress(OSError):  # not every file system can, and not every folder may be opened
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_folder(folder)
 
 
 @contextlib.contextmanager
