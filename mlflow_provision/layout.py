@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from mlflow_provision.agent.audit import FILE as AUDIT
 from mlflow_provision.config import Deployment
 
 
@@ -125,6 +126,11 @@ class Layout:
     def lock(self) -> PurePosixPath:
         """One for the whole host: deployments share releases. Not in /run/lock, where anybody could hold it."""
         return PurePosixPath("/run/mlflow-provision.lock") if self.system else self.root / ".lock"
+
+    @property
+    def audit(self) -> PurePosixPath:
+        """Who changed what on this host, of all deployments."""
+        return self.root / AUDIT
 
     @property
     def tools(self) -> PurePosixPath:

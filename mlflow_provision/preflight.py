@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlflow_provision.blueprint.reach import is_loopback
-from mlflow_provision.config import Deployment
+from mlflow_provision.config import DEFAULT_MLFLOW_VERSION, Deployment
+from mlflow_provision.config.rules.mlflow import age_problem
 from mlflow_provision.uv_pin import UV_WHEELS
 
 CLOCK_LIMIT = 300.0  # seconds; S3 refuses requests signed more than 15 minutes off, TLS and logs suffer earlier
@@ -142,6 +143,10 @@ def _taken(deployment: Deployment, facts: dict[str, Any]) -> Iterator[Problem]:
 
 def _version(deployment: Deployment, facts: dict[str, Any]) -> Iterator[Problem]:
     index, version = facts["index"], deployment.mlflow.version
+    runs_it = (facts["applied"] or {}).get("mlflow_version") == version
+    if not runs_it and (old := age_problem(version)):
+        yield Problem(old, f"take the one that is tested: --mlflow-version {DEFAULT_MLFLOW_VERSION}")
+        return
     if not index:
         return
     if index["error"]:

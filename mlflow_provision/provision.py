@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
 from typing import Any
 
 from mlflow_provision import blueprint, preflight
@@ -25,7 +24,6 @@ from mlflow_provision.config import (
 from mlflow_provision.errors import ExitCode, ProvisionError
 from mlflow_provision.host import Host, answer
 from mlflow_provision.host.program import operator
-from mlflow_provision.layout import Layout
 
 LATEST = "latest"  # as an MLflow version: the newest that installs
 Facts = dict[str, Any]
@@ -188,11 +186,7 @@ def apply(host: Host, prepared: Prepared, what: str) -> Iterator[Event]:
 def apply_resources(
     host: Host, resources: Sequence[Resource], deployment: Deployment, facts: Facts, what: str
 ) -> Iterator[Event]:
-    data = {
-        "resources": [to_json(resource) for resource in resources],
-        "lock": str(Layout(deployment, PurePosixPath(facts["root"]["path"])).lock),
-        "what": what,
-    }
+    data = {"resources": [to_json(resource) for resource in resources], **blueprint.changing(deployment, facts, what)}
     return host.request("apply", data)
 
 
@@ -207,10 +201,11 @@ def control(host: Host, verb: str, deployment: Deployment) -> tuple[dict[str, An
     """Start, stop or restart the server, or ask for its status: the status, and the facts of its host."""
     facts, _ = look(host, deployment)
     service = to_json(blueprint.service(deployment, facts))
-    lock = str(Layout(deployment, PurePosixPath(facts["root"]["path"])).lock)
-    data = {"service": service, "lock": lock, "what": f"{verb} {deployment.name}"}
+    data = {"service": service}
     if verb == "status":
         data["backup"] = blueprint.status_request(deployment, facts)
+    else:
+        data |= blueprint.changing(deployment, facts, f"{verb} {deployment.name}")
     return answer(host, verb, data), facts
 
 

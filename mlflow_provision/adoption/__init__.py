@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import PurePosixPath
 from typing import Any
 
 from mlflow_provision import blueprint, preflight
@@ -17,7 +16,6 @@ from mlflow_provision.blueprint.adoption import adopting
 from mlflow_provision.config import Deployment, Secrets, generate_password, password_problem
 from mlflow_provision.host import Host, answer
 from mlflow_provision.host.program import operator
-from mlflow_provision.layout import Layout
 from mlflow_provision.provision import Facts, Prepared, look, refuse, with_keys
 
 __all__ = [
@@ -71,12 +69,10 @@ def adopt(host: Host, adoption: Adoption, what: str) -> Iterator[Event]:
     """Move, start, verify, compare; or bring the old server back. The data of the last event: `changes`, `checks`,
     `adopted` (counts) and `backup` (a folder on the host)."""
     prepared = adoption.prepared
-    layout = Layout(prepared.deployment, PurePosixPath(prepared.facts["root"]["path"]))
     data = {
         "resources": [to_json(resource) for resource in prepared.resources],
         "verify": blueprint.verify_request(prepared.deployment, prepared.secrets, prepared.facts),
-        "lock": str(layout.lock),
-        "what": what,
+        **blueprint.changing(prepared.deployment, prepared.facts, what),
     }
     return host.request("adopt", data)
 

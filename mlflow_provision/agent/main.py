@@ -50,8 +50,42 @@ def _answered(request: dict[str, Any]) -> bool:
     return True
 
 
+# Verbs that live in a module of their own, as `serve(data, operator, emit, stopping)`.
+_MODULES = {
+    "backup": "mlflow_provision.agent.backup",
+    "restore": "mlflow_provision.agent.restore",
+    "health": "mlflow_provision.agent.health",
+    "logs": "mlflow_provision.agent.logs",
+    "doctor": "mlflow_provision.agent.doctor",
+    "users": "mlflow_provision.agent.users",
+    "rotate": "mlflow_provision.agent.rotation",
+    "upgrade": "mlflow_provision.agent.upgrade",
+    "gc": "mlflow_provision.agent.collection",
+    "move": "mlflow_provision.agent.moving",
+    "audit": "mlflow_provision.agent.audit",
+}
+
+
 def _serve(verb: str, data: dict[str, Any], operator: str) -> dict[str, Any]:
+    """The answer to a request. One that carries a "lock" has the host to itself meanwhile; one that carries "audit" is
+    noted on the host."""
     # Each verb imports only what it needs: the program is compiled anew on every request.
+    if "audit" not in data and "lock" not in data:
+        return _answer(verb, data, operator, _emit)
+    from mlflow_provision.agent.audit import recorded
+    from mlflow_provision.agent.lock import held
+
+    os.umask(0o022)
+    if verb in _SERVICE and not os.path.isdir(os.path.dirname(data["lock"])):
+        return _answer(verb, data, operator, _emit)  # nothing is set up, and the service says so
+    with held(data["lock"], operator, data["what"]), recorded(data, operator, _emit) as emit:
+        return _answer(verb, data, operator, emit)
+
+
+_SERVICE = ("start", "stop", "restart", "status")
+
+
+def _answer(verb: str, data: dict[str, Any], operator: str, emit: Callable[[Event], None]) -> dict[str, Any]:
     if verb == "facts":
         from mlflow_provision.agent.facts import facts
 
@@ -60,43 +94,31 @@ def _serve(verb: str, data: dict[str, Any], operator: str) -> dict[str, Any]:
         from mlflow_provision.agent.apply import plan
         from mlflow_provision.agent.resources import from_json
 
-        changes = plan([from_json(item) for item in data["resources"]], _emit)
+        changes = plan([from_json(item) for item in data["resources"]], emit)
         if changes or not data.get("verify"):
             return {"changes": changes}
         # One request instead of two: most runs have nothing to change, and end with a look at the server.
         return {"changes": 0, **_verify(data["verify"], lambda event: None)}
     if verb == "apply":
         from mlflow_provision.agent.apply import apply
-        from mlflow_provision.agent.lock import held
         from mlflow_provision.agent.resources import from_json
 
-        os.umask(0o022)
-        with held(data["lock"], operator, data["what"]):
-            return {"changes": apply([from_json(item) for item in data["resources"]], _emit, _stop.is_set)}
+        return {"changes": apply([from_json(item) for item in data["resources"]], emit, _stop.is_set)}
     if verb == "verify":
-        return _verify(data, _emit)
-    if verb == "backup":
-        from mlflow_provision.agent.backup import serve
+        return _verify(data, emit)
+    if verb in _MODULES:
+        from importlib import import_module
 
-        return serve(data, operator, _emit, _stop.is_set)
-    if verb == "restore":
-        from mlflow_provision.agent.lock import held
-        from mlflow_provision.agent.restore import restore
-
-        os.umask(0o022)
-        with held(data["lock"], operator, data["what"]):
-            return restore(data, operator, _emit, _stop.is_set)
+        answer: dict[str, Any] = import_module(_MODULES[verb]).serve(data, operator, emit, _stop.is_set)
+        return answer
     if verb == "old-server":
         from mlflow_provision.agent.adoption.details import details
 
         return details(data)
     if verb == "adopt":
         from mlflow_provision.agent.adoption.transaction import adopt
-        from mlflow_provision.agent.lock import held
 
-        os.umask(0o022)
-        with held(data["lock"], operator, data["what"]):
-            return adopt(data, _emit, _stop.is_set)
+        return adopt(data, emit, _stop.is_set)
     if verb == "role":
         from mlflow_provision.agent.s3.requests import role
 
@@ -104,9 +126,9 @@ def _serve(verb: str, data: dict[str, Any], operator: str) -> dict[str, Any]:
     if verb == "store":
         from mlflow_provision.agent.s3.requests import store
 
-        return store(data, _emit)
-    if verb in ("start", "stop", "restart", "status"):
-        return _control(verb, data, operator)
+        return store(data, emit)
+    if verb in _SERVICE:
+        return _control(verb, data)
     raise AgentError(f"this agent has no verb {verb!r}")
 
 
@@ -116,8 +138,7 @@ def _verify(data: dict[str, Any], emit: Callable[[Event], None]) -> dict[str, An
     return verify(data, emit, _stop.is_set)
 
 
-def _control(verb: str, data: dict[str, Any], operator: str) -> dict[str, Any]:
-    from mlflow_provision.agent.lock import held
+def _control(verb: str, data: dict[str, Any]) -> dict[str, Any]:
     from mlflow_provision.agent.resources import from_json
     from mlflow_provision.agent.resources.background_process import BackgroundProcess
     from mlflow_provision.agent.resources.systemd_service import SystemdService
@@ -132,10 +153,7 @@ def _control(verb: str, data: dict[str, Any], operator: str) -> dict[str, Any]:
         "stop": service.stop,
         "restart": service.restart,
     }
-    if not os.path.isdir(os.path.dirname(data["lock"])):  # nothing is set up, and the service says so
-        return actions[verb](_stop.is_set)
-    with held(data["lock"], operator, data["what"]):
-        return actions[verb](_stop.is_set)
+    return actions[verb](_stop.is_set)
 
 
 def _backups(data: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from mlflow_provision.agent.resources import to_json
 from mlflow_provision.blueprint import schedule
 from mlflow_provision.blueprint.backup_settings import operator_folder, settings
+from mlflow_provision.blueprint.changing import changing
 from mlflow_provision.blueprint.questions import verify_request
 from mlflow_provision.blueprint.resources import admin_user, release_path
 from mlflow_provision.blueprint.service import server
@@ -77,8 +78,7 @@ def restore_request(
         "settings": settings_request(deployment, secrets, facts),
         "id": backup,
         "identity": identity,
-        "lock": str(layout.lock),
-        "what": f"restore {deployment.name}",
+        **({} if action == "look" else changing(deployment, facts, f"restore {deployment.name}")),
         "release": str(release_path(layout)),
         "config": str(layout.auth_config),
         "service": to_json(server(layout)),

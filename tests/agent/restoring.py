@@ -24,7 +24,7 @@ from mlflow_provision.agent.backup.settings import Encryption
 from mlflow_provision.agent.backup.stores.folder import FolderStore
 from mlflow_provision.agent.protocol import FAILED, OK, AgentError, Event
 from mlflow_provision.agent.resources.background_process import BackgroundProcess
-from mlflow_provision.agent.restore import restore
+from mlflow_provision.agent.restore import serve as restore
 
 PASSWORD = "correct horse battery CANARY"
 ID = "20261121T153012Z-4f2a9c"

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from mlflow_provision.agent.adoption import databases, files, migration, passwords, places, readable
+from mlflow_provision.agent.adoption import files, migration, passwords, places, readable
+from mlflow_provision.agent.databases import contents
 from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.resources.adopted_data import AdoptedData
 
@@ -72,7 +73,7 @@ def old(tree: Path, **changed: Any) -> dict[str, Any]:
 
 
 def moves_of(tree: Path, **changed: Any) -> places.Moves:
-    with databases.reading(str(tree / "mlflow.db")) as connection:
+    with contents.reading(str(tree / "mlflow.db")) as connection:
         return places.moves(connection, old(tree, **changed))
 
 
@@ -85,7 +86,7 @@ def test_every_local_place_moves_and_no_other(tree: Path) -> None:
         ("/lost/r2/artifacts", "1/r2/artifacts"),
     ]
     copy = tree.parent / "copy.db"
-    databases.take(str(tree / "mlflow.db"), str(copy))
+    contents.take(str(tree / "mlflow.db"), str(copy))
     assert places.rename_all(str(copy), found, str(tree)) == 7
     with closing(sqlite3.connect(copy)) as connection:
         assert [row[0] for row in connection.execute("SELECT artifact_location FROM experiments")] == [
@@ -107,7 +108,7 @@ def test_every_local_place_moves_and_no_other(tree: Path) -> None:
             "mlflow-artifacts:/1/traces/t/artifacts",
             f"{tree}/mlruns/1",
         ]
-    assert databases.differences(str(tree / "mlflow.db"), str(copy)) == []
+    assert contents.differences(str(tree / "mlflow.db"), str(copy)) == []
 
 
 def test_a_place_whose_name_is_taken_gets_another(tree: Path) -> None:
@@ -128,22 +129,22 @@ def test_a_place_whose_name_is_taken_gets_another(tree: Path) -> None:
 )
 def test_a_copy_that_lacks_anything_is_told(tree: Path, change: str) -> None:
     copy = str(tree.parent / "copy.db")
-    databases.take(str(tree / "mlflow.db"), copy)
+    contents.take(str(tree / "mlflow.db"), copy)
     with closing(sqlite3.connect(copy)) as connection:
         connection.execute(change)
         connection.commit()
-    assert len(databases.differences(str(tree / "mlflow.db"), copy)) == 1
+    assert len(contents.differences(str(tree / "mlflow.db"), copy)) == 1
 
 
 def test_a_migrated_copy_is_compared_by_what_every_schema_has(tree: Path) -> None:
     copy = str(tree.parent / "copy.db")
-    databases.take(str(tree / "mlflow.db"), copy)
+    contents.take(str(tree / "mlflow.db"), copy)
     with closing(sqlite3.connect(copy)) as connection:
         connection.executescript("UPDATE alembic_version SET version_num = 'def'; DROP TABLE trace_tags;")
         connection.executescript("ALTER TABLE runs ADD COLUMN more TEXT DEFAULT 'x';")
-        assert databases.differences(str(tree / "mlflow.db"), copy) == []
+        assert contents.differences(str(tree / "mlflow.db"), copy) == []
         connection.executescript("DELETE FROM runs WHERE run_uuid = 'r1';")
-    assert databases.differences(str(tree / "mlflow.db"), copy) == ["runs: 2 rows before, 1 after"]
+    assert contents.differences(str(tree / "mlflow.db"), copy) == ["runs: 2 rows before, 1 after"]
 
 
 KILLED = """
@@ -168,7 +169,7 @@ def test_the_copy_of_a_killed_servers_database_is_whole_and_the_original_untouch
     assert (tree / f"mlflow.db-{'journal' if mode == 'delete' else 'wal'}").stat().st_size > 0
     before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in tree.glob("mlflow.db*")}
     target = tree.parent / "copy.db"
-    assert databases.take(str(database), str(target)) == hashlib.sha256(target.read_bytes()).hexdigest()
+    assert contents.take(str(database), str(target)) == hashlib.sha256(target.read_bytes()).hexdigest()
     assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in tree.glob("mlflow.db*")} == before
     assert sorted(path.name for path in tree.parent.iterdir()) == ["copy.db", "old"]
     assert target.stat().st_mode & 0o777 == 0o600
@@ -179,7 +180,7 @@ def test_the_copy_of_a_killed_servers_database_is_whole_and_the_original_untouch
 def test_a_file_that_is_no_database_is_told(tree: Path) -> None:
     (tree / "mlflow.db").write_text("no database" * 100)
     with pytest.raises(AgentError, match="cannot be read"):
-        databases.take(str(tree / "mlflow.db"), str(tree.parent / "copy.db"))
+        contents.take(str(tree / "mlflow.db"), str(tree.parent / "copy.db"))
 
 
 def copied(tree: Path, target: Path, known: files.Manifest | None = None) -> files.Manifest:

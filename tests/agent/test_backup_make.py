@@ -25,12 +25,13 @@ import pyrage
 import pytest
 
 from mlflow_provision.agent.backup import make as making
-from mlflow_provision.agent.backup import serve, snapshot, state, transfer
+from mlflow_provision.agent.backup import serve, state, transfer
 from mlflow_provision.agent.backup.listing import Listed
 from mlflow_provision.agent.backup.make import make
 from mlflow_provision.agent.backup.manifest import decode
 from mlflow_provision.agent.backup.settings import Encryption
 from mlflow_provision.agent.backup.stores.folder import FolderStore
+from mlflow_provision.agent.databases import snapshot
 from mlflow_provision.agent.protocol import FAILED, AgentError, Done, Event, Output, Progress, Result, Start
 from mlflow_provision.agent.protocol import decode as decode_event
 from mlflow_provision.host.program import BOOTSTRAP, PYTHON_FLAGS, payload

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_provision.agent.backup import database, snapshot
-from mlflow_provision.agent.backup.snapshot import needed, refuse_what_is_none, refuse_without_room
+from mlflow_provision.agent.databases import inspection, snapshot
+from mlflow_provision.agent.databases.snapshot import needed, refuse_what_is_none, refuse_without_room
 from mlflow_provision.agent.protocol import AgentError
 from tests.agent.backup_source import TRACKING
 from tests.agent.backup_source import database as made
@@ -208,7 +208,7 @@ def test_odd_tables_come_along(tmp_path: Path) -> None:
         connection.commit()
         dump = list(connection.iterdump())
     copy = copied(path, tmp_path)
-    found = database.content(str(copy), database.THOROUGH, lambda: False)
+    found = inspection.content(str(copy), inspection.THOROUGH, lambda: False)
     assert found.schema == "1b5f0d9ad7c1"
     expected = {'a "quoted" name': 2, "naïve ☃": 1, "computed": 1, "sqliteish": 0, "holes": 2, "experiments": 2}
     assert expected.items() <= found.rows.items()
@@ -221,7 +221,7 @@ def test_odd_tables_come_along(tmp_path: Path) -> None:
 def test_it_is_closed_to_others_and_nothing_appears_beside_either(source: Path, tmp_path: Path) -> None:
     before = source.read_bytes()
     copy = copied(source, tmp_path)
-    database.content(str(copy), database.QUICK, lambda: False)
+    inspection.content(str(copy), inspection.QUICK, lambda: False)
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     assert [path.name for path in source.parent.iterdir()] == ["mlflow.db"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["copy.db", "data"]
@@ -272,14 +272,14 @@ def test_a_corrupt_page_is_found_in_the_copy(source: Path, tmp_path: Path) -> No
         file.seek(40 * 4096)
         file.write(b"\xa5" * 4096)
     with pytest.raises(AgentError) as caught:
-        database.content(str(copied(source, tmp_path)), database.QUICK, lambda: False)
+        inspection.content(str(copied(source, tmp_path)), inspection.QUICK, lambda: False)
     assert caught.value.kind == "damaged"
 
 
 def test_a_truncated_database_is_found(source: Path, tmp_path: Path) -> None:
     os.truncate(source, source.stat().st_size // 2)
     with pytest.raises(AgentError, match=r"malformed|damaged|out of order|invalid page"):
-        database.content(str(copied(source, tmp_path)), database.QUICK, lambda: False)
+        inspection.content(str(copied(source, tmp_path)), inspection.QUICK, lambda: False)
 
 
 def test_a_lock_is_waited_for(source: Path, tmp_path: Path) -> None:
@@ -337,10 +337,10 @@ def test_a_stop_ends_a_check(source: Path, monkeypatch: pytest.MonkeyPatch) -> N
         connection.execute(query).fetchone()
         return {}
 
-    monkeypatch.setattr(database, "rows", endless)
+    monkeypatch.setattr(inspection, "rows", endless)
     started = time.monotonic()
     with pytest.raises(AgentError) as caught:
-        database.content(str(source), database.QUICK, asked.is_set)
+        inspection.content(str(source), inspection.QUICK, asked.is_set)
     assert (caught.value.kind, time.monotonic() - started < 3) == ("interrupted", True)
 
 

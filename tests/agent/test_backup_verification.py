@@ -16,12 +16,13 @@ from typing import Any
 import pyrage
 import pytest
 
-from mlflow_provision.agent.backup import serve, snapshot, state
+from mlflow_provision.agent.backup import serve, state
 from mlflow_provision.agent.backup.codec import Key
 from mlflow_provision.agent.backup.listing import Listed
 from mlflow_provision.agent.backup.manifest import Manifest, encode
 from mlflow_provision.agent.backup.settings import Encryption
 from mlflow_provision.agent.backup.verification import verify
+from mlflow_provision.agent.databases import snapshot
 from mlflow_provision.agent.protocol import FAILED, AgentError, Result
 from tests.agent.backup_source import BackupSource
 

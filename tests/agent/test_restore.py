@@ -438,7 +438,7 @@ def test_a_backup_that_is_being_made_is_waited_for_by_the_person(site: Site) -> 
 
 
 def test_interrupting_while_it_fetches_leaves_nothing(site: Site) -> None:
-    from mlflow_provision.agent.restore import restore
+    from mlflow_provision.agent.restore import serve as restore
 
     site.back_up()
     before = untouched(site)

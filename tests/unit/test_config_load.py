@@ -152,7 +152,7 @@ def test_a_secret_in_the_wrong_file(tmp_path: Path, text: str, key: str, secret:
 
 
 def test_every_problem_is_told_once(tmp_path: Path) -> None:
-    path = written(tmp_path, 'nam = "x"\nscope = "usr"\n[mlflow]\nport = true\nversion = "3.0"\nworkers = 0\n')
+    path = written(tmp_path, 'nam = "x"\nscope = "usr"\n[mlflow]\nport = true\nversion = "three"\nworkers = 0\n')
     message = refusal(path)
     assert message.startswith(f"{path} has 6 problems:\n")
     keys = [line.strip().partition(":")[0] for line in message.splitlines()[1:]]

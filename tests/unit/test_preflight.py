@@ -9,6 +9,7 @@ import pytest
 
 from mlflow_provision.config import Deployment
 from mlflow_provision.preflight import problems, warnings
+from mlflow_provision.provision import with_version
 from tests.unit.hosts import BACKED_UP, BACKUP_FOLDER, BACKUP_LOCAL, CASES, ELSEWHERE, LOCAL, OPEN, facts, server
 
 
@@ -173,3 +174,11 @@ def test_what_should_be_known_about_backups() -> None:
     assert "on the host itself" in on_host
     assert "`mlflow-provision backup schedule server` prints the line" in by_hand
     assert warnings(BACKED_UP) == []
+
+
+def test_an_old_mlflow_is_only_for_a_server_that_runs_it_already() -> None:
+    deployment = with_version(server(), "3.9")
+    assert "any web page" in told(deployment)
+    applied = {"mlflow_version": "3.9", "artifacts": "/opt/mlflow/server/data/artifacts"}
+    root = {**facts(deployment)["root"], "state": "ours"}
+    assert "any web page" not in told(deployment, applied=applied, root=root)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from mlflow_provision.agent.adoption import aws, databases, files, find, passwords, places
+from mlflow_provision.agent.adoption import aws, files, find, passwords, places
+from mlflow_provision.agent.databases import contents
 
 
 def details(data: dict[str, Any]) -> dict[str, Any]:
@@ -14,10 +15,10 @@ def details(data: dict[str, Any]) -> dict[str, Any]:
     artifacts are `copied`."""
     old = data["old"]
     live = find.running(old) is not None
-    counts = databases.looked_up(old["database"], old["user"], live, databases.counts)
+    counts = contents.looked_up(old["database"], old["user"], live, contents.counts)
     auth = old["auth"].get("database", "")
     if auth and os.path.exists(auth):
-        counts.update(databases.looked_up(auth, old["user"], live, databases.counts))
+        counts.update(contents.looked_up(auth, old["user"], live, contents.counts))
     number, size = files.size(places.moves_of(old, live))
     keys = old["aws"].get("credentials") == "keys"
     return {

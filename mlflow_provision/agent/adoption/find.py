@@ -9,6 +9,7 @@ from typing import Any
 from mlflow_provision.agent.adoption import aws, options, processes
 from mlflow_provision.agent.adoption.script import ServerCommand, server_command
 from mlflow_provision.agent.adoption.unit import Unit, text_of, unit_at
+from mlflow_provision.agent.release_version import mlflow_version
 
 _FILE_STORE_DEFAULT = (3, 7)  # the first MLflow that keeps a SQLite file where nothing is said
 
@@ -82,7 +83,7 @@ def _of_script(tree: str, user: str) -> ServerCommand | None:
 def _settings(command: ServerCommand, tree: str, user: str, pid: int) -> dict[str, Any]:
     said = options.options(command.argv, command.environment)
     venv = _venv(command, tree)
-    version = options.mlflow_version(venv)
+    version = mlflow_version(venv)
     auth = said.get("--app-name", "") == "basic-auth"
     artifacts = _artifacts(said, command.folder)
     return {
@@ -137,7 +138,7 @@ def _venv(command: ServerCommand, tree: str) -> str:
     program = next((word for word in command.argv if "/" in word and os.path.basename(word) != "env"), "")
     place = os.path.dirname(os.path.dirname(os.path.join(command.folder, program))) if program else ""
     for folder in (place, command.environment.get("VIRTUAL_ENV", ""), f"{tree}/venv"):
-        if folder and options.mlflow_version(folder):
+        if folder and mlflow_version(folder):
             return os.path.normpath(folder)
     return ""
 

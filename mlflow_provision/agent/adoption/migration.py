@@ -7,8 +7,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlflow_provision.agent import migration, release_program
-from mlflow_provision.agent.adoption import databases
+from mlflow_provision.agent import release_program
+from mlflow_provision.agent.databases import contents, migration
 from mlflow_provision.agent.resources.file import read, replace
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ def migrate(data: AdoptedData, auth: bool, context: Context) -> None:
 
 def keep_passphrase(data: AdoptedData, environment: dict[str, str]) -> None:
     """Gateway secrets in the database can be read with their old passphrase only."""
-    with databases.reading(data.journal.path("mlflow.db")) as connection:
-        if not databases.columns(connection, "secrets"):
+    with contents.reading(data.journal.path("mlflow.db")) as connection:
+        if not contents.columns(connection, "secrets"):
             return
         if not connection.execute("SELECT count(*) FROM secrets").fetchone()[0]:
             return

@@ -7,18 +7,18 @@ import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
+from mlflow_provision.agent import processes
 from mlflow_provision.agent.adoption import (
     MOVING,
     STARTING,
     STOPPING,
-    databases,
     files,
     find,
     migration,
     places,
-    processes,
     readable,
 )
+from mlflow_provision.agent.databases import contents
 from mlflow_provision.agent.http import Client
 from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.resources import ownership
@@ -52,7 +52,7 @@ def move(data: AdoptedData, context: Context) -> None:
     context.output("backing up its databases")
     backups = _back_up(data)
     _copy_databases(data, backups)
-    with databases.reading(backups["tracking"]) as connection:  # somebody may have begun something new meanwhile
+    with contents.reading(backups["tracking"]) as connection:  # somebody may have begun something new meanwhile
         moves = places.moves(connection, old)
     copied = _copied(data, moves, copied, context)
     if moves and data.artifacts:
@@ -90,11 +90,11 @@ def _shown_by_the_old_one(data: AdoptedData, context: Context) -> dict[str, Any]
 def _expected(backup: str, shown: dict[str, Any] | None) -> dict[str, Any]:
     """What ours must show: what the old one showed, if it was not deleted before it stopped, and what was begun
     between the two. Of a server that was not running: all that its database holds."""
-    with databases.reading(backup) as connection:
-        held = databases.held(connection)
+    with contents.reading(backup) as connection:
+        held = contents.held(connection)
         if shown is None:
             return held
-        begun = set(databases.runs_since(connection, shown["at"]))
+        begun = set(contents.runs_since(connection, shown["at"]))
     runs = {run: counts for run, counts in held["runs"].items() if run in shown["runs"] or run in begun}
     experiments = {number: name for number, name in held["experiments"].items() if number in shown["experiments"]}
     models = [name for name in held["models"] if name in shown["models"]]
@@ -137,17 +137,17 @@ def _back_up(data: AdoptedData) -> dict[str, str]:
     """Complete copies of both databases, to be kept; with their sums, for `sha256sum --check`."""
     journal, auth = data.journal, data.old["auth"].get("database", "")
     backups = {"tracking": journal.path("mlflow.db")}
-    sums = [f"{databases.take(data.old['database'], backups['tracking'])}  mlflow.db"]
+    sums = [f"{contents.take(data.old['database'], backups['tracking'])}  mlflow.db"]
     if auth and os.path.exists(auth):
         backups["auth"] = journal.path("basic_auth.db")
-        sums.append(f"{databases.take(auth, backups['auth'])}  basic_auth.db")
+        sums.append(f"{contents.take(auth, backups['auth'])}  basic_auth.db")
     replace(journal.path("SHA256SUMS"), "".join(line + "\n" for line in sums), 0o600)
     return backups
 
 
 def _copy_databases(data: AdoptedData, backups: dict[str, str]) -> None:
     for name, target in (("tracking", data.database), ("auth", data.auth_database)):
-        databases.remove(target)
+        contents.remove(target)
         if name in backups:
             beside = f"{target}.partial"
             shutil.copyfile(backups[name], beside)
@@ -157,9 +157,9 @@ def _copy_databases(data: AdoptedData, backups: dict[str, str]) -> None:
 
 def _compare(data: AdoptedData, backups: dict[str, str]) -> None:
     """Every row of the old databases is in ours."""
-    found = databases.differences(backups["tracking"], data.database)
+    found = contents.differences(backups["tracking"], data.database)
     if "auth" in backups:
-        found += databases.differences(backups["auth"], data.auth_database)
+        found += contents.differences(backups["auth"], data.auth_database)
     if found:
         raise AgentError("the copied databases are not what the old ones were: " + "; ".join(found))
 
@@ -167,14 +167,14 @@ def _compare(data: AdoptedData, backups: dict[str, str]) -> None:
 def _counted(backups: dict[str, str]) -> dict[str, int]:
     found: dict[str, int] = {}
     for path in backups.values():
-        with databases.reading(path) as connection:
-            found.update(databases.counts(connection))
+        with contents.reading(path) as connection:
+            found.update(contents.counts(connection))
     return found
 
 
 def _hand_over(data: AdoptedData) -> None:
     """What MLflow's migration or ours left beside the databases belongs to the service user, and to nobody else."""
     for path in (data.database, data.auth_database):
-        for ending in ("", *databases.BESIDE):
+        for ending in ("", *contents.BESIDE):
             if os.path.exists(path + ending):
                 ownership.settle(path + ending, 0o600, data.owner, data.owner)

@@ -25,7 +25,6 @@ _VARIABLES = {
     "--app-name": "MLFLOW_APP_NAME",
 }
 _DEFAULT_AUTH = {"database_uri": "sqlite:///basic_auth.db", "admin_username": "admin", "default_permission": "READ"}
-_VERSION = re.compile(r"mlflow-([0-9][0-9A-Za-z.]*)\.dist-info$")
 
 
 def options(argv: list[str], environment: dict[str, str]) -> dict[str, str]:
@@ -90,12 +89,3 @@ def _section(text: str) -> dict[str, str]:
         return dict(parser["mlflow"]) if parser.has_section("mlflow") else {}
     except configparser.Error:
         return {}
-
-
-def mlflow_version(venv: str) -> str:
-    """The MLflow installed in a virtual environment, from its metadata; "" when there is none."""
-    for path in sorted(glob.glob(f"{glob.escape(venv)}/lib/python*/site-packages/mlflow-*.dist-info")):
-        match = _VERSION.search(path)
-        if match:
-            return match[1]
-    return ""

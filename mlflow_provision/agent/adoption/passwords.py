@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from mlflow_provision.agent.adoption import databases, options
+from mlflow_provision.agent.adoption import options
+from mlflow_provision.agent.databases import contents
 from mlflow_provision.agent.password_hash import matches
 
 
@@ -16,7 +17,7 @@ def administrator(old: dict[str, Any], given: str, live: bool) -> dict[str, str]
     if not old["auth"]["on"] or not database:
         return {"username": "", "password": "", "problem": ""}
     username = old["auth"]["admin_username"]
-    rows = databases.looked_up(database, old["user"], live, _administrators)
+    rows = contents.looked_up(database, old["user"], live, _administrators)
     hashes: dict[str, str] = dict(rows)
     if username not in hashes and len(hashes) == 1:
         username = next(iter(hashes))  # somebody renamed the first one, or made another

@@ -7,8 +7,8 @@ import os
 import sqlite3
 from typing import Any, List, Tuple
 
-from mlflow_provision.agent.adoption import databases
 from mlflow_provision.agent.adoption.options import local_path
+from mlflow_provision.agent.databases import contents
 
 PROXIED = "mlflow-artifacts:/"
 # (a folder of the old server, the folder below our artifacts that takes its place: "" for the top)
@@ -34,7 +34,7 @@ def moves(connection: sqlite3.Connection, old: dict[str, Any]) -> Moves:
 
 def moves_of(old: dict[str, Any], live: bool) -> Moves:
     """The same of the old server's own database, `live` while it may be written."""
-    found = databases.looked_up(old["database"], old["user"], live, lambda db: moves(db, old))
+    found = contents.looked_up(old["database"], old["user"], live, lambda db: moves(db, old))
     return [(source, relative) for source, relative in found]  # they come as lists from another process
 
 
@@ -47,7 +47,7 @@ def _own_places(connection: sqlite3.Connection) -> list[tuple[str, str]]:
     )
     found = []
     for table, column, names, pattern in wanted:
-        there = databases.columns(connection, table)
+        there = contents.columns(connection, table)
         if {column, *names} <= set(there):
             query = f'SELECT "{column}", {", ".join(names)} FROM "{table}"'  # noqa: S608 - names of ours
             found += [(str(uri or ""), pattern.format(*values)) for uri, *values in connection.execute(query)]
@@ -75,13 +75,13 @@ def rename_all(database: str, known: Moves, folder: str) -> int:
     changed = 0
     with contextlib.closing(sqlite3.connect(database, timeout=20)) as connection, connection:
         connection.create_function("moved", 1, lambda uri: renamed(uri, known, folder))
-        for table, names in databases.PLACES.items():
-            there = databases.columns(connection, table)
+        for table, names in contents.PLACES.items():
+            there = contents.columns(connection, table)
             for name in names:
                 if name in there:
                     statement = f'UPDATE "{table}" SET "{name}" = moved("{name}") WHERE "{name}" != moved("{name}")'  # noqa: S608
                     changed += connection.execute(statement).rowcount
-        if databases.columns(connection, "trace_tags"):
+        if contents.columns(connection, "trace_tags"):
             statement = "UPDATE trace_tags SET value = moved(value) WHERE key = ? AND value != moved(value)"
-            changed += connection.execute(statement, (databases.TRACE_PLACE,)).rowcount
+            changed += connection.execute(statement, (contents.TRACE_PLACE,)).rowcount
     return changed

@@ -1,20 +1,13 @@
-"""Processes, read from /proc: which one is the old server, and who has a file open."""
+"""Which process is the old server, read from /proc."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Iterator
 
 from mlflow_provision.agent.adoption.script import ServerCommand, starts_server
 from mlflow_provision.agent.cgroup import unit_of
-
-
-def pids() -> Iterator[int]:
-    """Every process there is."""
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            yield int(entry.name)
+from mlflow_provision.agent.processes import pids
 
 
 def running_server(unit: str, tree: str) -> tuple[int, ServerCommand] | None:
@@ -31,27 +24,6 @@ def running_server(unit: str, tree: str) -> tuple[int, ServerCommand] | None:
         except OSError:  # it ended while we looked
             continue
     return min(found, key=lambda one: one[0]) if found else None
-
-
-def who_has_open(paths: list[str]) -> list[int]:
-    """The processes that have one of these files open."""
-    wanted = {os.path.realpath(path) for path in paths}
-    found = []
-    for pid in pids():
-        try:
-            if any(os.readlink(entry.path) in wanted for entry in os.scandir(f"/proc/{pid}/fd")):
-                found.append(pid)
-        except OSError:
-            continue
-    return found
-
-
-def name(pid: int) -> str:
-    """Name and number of a process, for people."""
-    try:
-        return f"{Path(f'/proc/{pid}/comm').read_text().strip()} (process {pid})"
-    except OSError:
-        return f"process {pid}"
 
 
 def _is_python(pid: int) -> bool:

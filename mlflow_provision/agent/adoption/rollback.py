@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlflow_provision.agent import command, running
-from mlflow_provision.agent.adoption import ROLLED_BACK, ROLLING_BACK, databases
+from mlflow_provision.agent.adoption import ROLLED_BACK, ROLLING_BACK
 from mlflow_provision.agent.adoption.move import old_url
+from mlflow_provision.agent.databases import contents
 from mlflow_provision.agent.protocol import AgentError
 
 if TYPE_CHECKING:
@@ -57,14 +58,14 @@ def _new_folder(data: AdoptedData) -> str:
 
 def _drop(data: AdoptedData) -> None:
     """Nobody has ever written to these copies."""
-    databases.remove(data.database, data.auth_database)
+    contents.remove(data.database, data.auth_database)
 
 
 def _set_aside(data: AdoptedData, folder: str) -> None:
     """Others may have written to ours: keep all of it."""
     os.makedirs(folder, mode=0o700, exist_ok=True)
     for name, path in (("mlflow.db", data.database), ("basic_auth.db", data.auth_database)):
-        for ending in ("", *databases.BESIDE):
+        for ending in ("", *contents.BESIDE):
             if os.path.exists(path + ending):
                 os.rename(path + ending, f"{folder}/{name}{ending}")
     inside = data.artifacts.startswith(data.base + "/")

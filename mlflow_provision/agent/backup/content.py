@@ -8,7 +8,7 @@ import re
 import tarfile
 from pathlib import Path
 
-from mlflow_provision.agent.backup.snapshot import SOURCE
+from mlflow_provision.agent.databases.snapshot import SOURCE
 from mlflow_provision.agent.protocol import AgentError
 
 FILES = "files.tar"  # of the member

@@ -11,8 +11,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any, Callable, Iterator
 
-from mlflow_provision.agent.adoption.options import mlflow_version
-from mlflow_provision.agent.backup import content, database, snapshot, state, unfinished
+from mlflow_provision.agent.backup import content, state, unfinished
 from mlflow_provision.agent.backup.artifacts import packs
 from mlflow_provision.agent.backup.artifacts.index import NAME as INDEX
 from mlflow_provision.agent.backup.aside import aside
@@ -22,8 +21,10 @@ from mlflow_provision.agent.backup.manifest import NAME, Manifest, Member, encod
 from mlflow_provision.agent.backup.settings import Settings
 from mlflow_provision.agent.backup.stores import open_store
 from mlflow_provision.agent.backup.stores.base import Store
+from mlflow_provision.agent.databases import inspection, snapshot
 from mlflow_provision.agent.names import GUARD
 from mlflow_provision.agent.protocol import CHANGED, AgentError, Output, Result
+from mlflow_provision.agent.release_version import mlflow_version
 from mlflow_provision.agent.steps import Emit, amount, counted, one_at_a_time, progress, step
 
 Stopping = Callable[[], bool]
@@ -157,11 +158,11 @@ class _Work:
                 done += os.path.getsize(self._scratch(name))
             told.summary = amount(done)
 
-    def _database(self, name: str) -> tuple[Member, database.Content]:
+    def _database(self, name: str) -> tuple[Member, inspection.Content]:
         path = self._scratch(name)
         with step(self.emit, f"backup-{name}", snapshot.title(name)) as told:
             try:
-                found = database.content(path, database.QUICK, self.stopping)
+                found = inspection.content(path, inspection.QUICK, self.stopping)
             except AgentError as error:
                 if error.kind != "damaged":
                     raise

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
-from mlflow_provision.agent.backup import age, content, database, snapshot, state
+from mlflow_provision.agent.backup import age, content, state
 from mlflow_provision.agent.backup.artifacts import packs
 from mlflow_provision.agent.backup.artifacts.index import NAME as INDEX
 from mlflow_provision.agent.backup.codec import Key, check_stored, load_stream, put_bytes
@@ -16,6 +16,7 @@ from mlflow_provision.agent.backup.listing import DAMAGED, mark, marked
 from mlflow_provision.agent.backup.manifest import VERIFIED, Manifest, Member
 from mlflow_provision.agent.backup.settings import Settings
 from mlflow_provision.agent.backup.stores.base import Store
+from mlflow_provision.agent.databases import inspection, snapshot
 from mlflow_provision.agent.protocol import FAILED, OK, SKIPPED, AgentError
 from mlflow_provision.agent.steps import Emit, amount, counted, one_at_a_time, progress, step
 
@@ -152,9 +153,9 @@ class _Work:
             raise AgentError(f"{member.name} has {rows}", kind="damaged")
         return f"{amount(member.size)}, {sum(expected.values()):,} rows in {len(expected)} tables"
 
-    def _opened(self, member: Member, path: str) -> database.Content:
+    def _opened(self, member: Member, path: str) -> inspection.Content:
         try:
-            return database.content(path, database.THOROUGH, self.stopping)
+            return inspection.content(path, inspection.THOROUGH, self.stopping)
         except AgentError as error:
             if error.kind != "damaged":
                 raise

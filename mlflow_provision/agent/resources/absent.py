@@ -8,7 +8,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlflow_provision.agent import command, process_group
+from mlflow_provision.agent import audit, command, process_group
 from mlflow_provision.agent.names import MARKER
 from mlflow_provision.agent.resources.base import Change, Context
 
@@ -125,6 +125,7 @@ class SharedAbsent:
 
     def apply(self, context: Context) -> None:
         for path in self._unused():
+            audit.unprotect(str(path))
             remove(path)
         for folder in [Path(self.root), *([Path(self.cache).parent] if self.cache else [])]:
             if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
@@ -139,7 +140,9 @@ class SharedAbsent:
             releases = root / "releases"
             return [release for release in releases.iterdir() if release.name not in used] if releases.is_dir() else []
         shared = [root / name for name in ("bin", "python", "releases", "tools", ".lock")]
-        last = [] if [entry for entry in root.iterdir() if entry.is_dir() and entry not in shared] else [root / MARKER]
+        # In this order: a destroy that was killed begins with the marker again.
+        some = [entry for entry in root.iterdir() if entry.is_dir() and entry not in shared]
+        last = [] if some else [root / audit.FILE, root / MARKER]
         # A cache that somebody mounted there is theirs.
         if self.cache and not os.path.ismount(self.cache):
             shared.append(Path(self.cache))

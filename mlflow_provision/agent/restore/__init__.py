@@ -7,7 +7,7 @@ from typing import Any, Callable
 from mlflow_provision.agent.protocol import AgentError, Event
 
 
-def restore(
+def serve(
     data: dict[str, Any], operator: str, emit: Callable[[Event], None], stopping: Callable[[], bool]
 ) -> dict[str, Any]:
     """`action`: "look" (what would be replaced), "restore", or "undo" (one that was interrupted). Runs as root, or as
@@ -23,9 +23,9 @@ def restore(
 
         return look(asked, emit, stopping)
     if data["action"] == "restore":
-        from mlflow_provision.agent.restore.transaction import restore as restored
+        from mlflow_provision.agent.restore.transaction import restore
 
-        return restored(asked, operator, emit, stopping)
+        return restore(asked, operator, emit, stopping)
     if data["action"] == "undo":
         from mlflow_provision.agent.restore.transaction import undo
 

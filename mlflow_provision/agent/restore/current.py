@@ -8,10 +8,9 @@ import sqlite3
 from typing import Any, Iterator
 from urllib.parse import quote
 
-from mlflow_provision.agent.adoption import databases
 from mlflow_provision.agent.as_user import as_user
-from mlflow_provision.agent.backup import database
-from mlflow_provision.agent.restore.wanted import TRACKING, Wanted
+from mlflow_provision.agent.databases import TRACKING, contents, inspection
+from mlflow_provision.agent.restore.wanted import Wanted
 
 # Table → rows of a server that nobody has used yet. Verifications remove what they make.
 _BLANK = {
@@ -61,11 +60,11 @@ def _seen(path: str) -> dict[str, Any]:
         return {**seen, "problem": "missing"}
     try:
         with reading(path) as connection:
-            there = set(database.tables(connection))
+            there = set(inspection.tables(connection))
             counted = {table: _count(connection, table) for table in _BLANK if table in there}
             used = any(count > _BLANK[table] for table, count in counted.items())
-            rows = databases.counts(connection)
-            return {**seen, "rows": rows, "schema": database.schema(connection), "used": used}
+            rows = contents.counts(connection)
+            return {**seen, "rows": rows, "schema": inspection.schema(connection), "used": used}
     except sqlite3.Error as error:
         return {**seen, "problem": str(error), "used": True}
 
@@ -93,7 +92,7 @@ def _damage(path: str) -> str:
     try:
         with reading(path) as connection:
             said = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
-            empty = not database.tables(connection)
+            empty = not inspection.tables(connection)
     except sqlite3.Error as error:
         return str(error)
     return "empty" if empty else "" if said == "ok" else said

@@ -10,14 +10,14 @@ import tarfile
 from dataclasses import dataclass
 from typing import Callable
 
-from mlflow_provision.agent.backup import database
 from mlflow_provision.agent.backup.codec import Key, load_stream
 from mlflow_provision.agent.backup.content import FILES
 from mlflow_provision.agent.backup.manifest import Manifest, Member
 from mlflow_provision.agent.backup.stores.base import Store
+from mlflow_provision.agent.databases import TRACKING, USERS, inspection
 from mlflow_provision.agent.durable import sync_file, sync_folder
 from mlflow_provision.agent.protocol import AgentError
-from mlflow_provision.agent.restore.wanted import TRACKING, USERS, Wanted
+from mlflow_provision.agent.restore.wanted import Wanted
 
 SECRETS = "secrets.env"
 _LARGEST_SECRETS = 1 << 20
@@ -117,7 +117,7 @@ def _load(
 def _checked(path: str, manifest: Manifest, name: str, stopping: Callable[[], bool]) -> str:
     """The schema of a database that is whole and has all its rows."""
     try:
-        found = database.content(path, database.THOROUGH, stopping)
+        found = inspection.content(path, inspection.THOROUGH, stopping)
     except AgentError as error:
         if error.kind != "damaged":
             raise

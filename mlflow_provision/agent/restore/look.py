@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 from typing import Any, Callable
 
-from mlflow_provision.agent.adoption.options import mlflow_version
 from mlflow_provision.agent.as_user import as_user
 from mlflow_provision.agent.backup.listing import shown
 from mlflow_provision.agent.backup.stores import open_store
+from mlflow_provision.agent.databases import USERS, schema
 from mlflow_provision.agent.protocol import Event
-from mlflow_provision.agent.restore import current, schema
+from mlflow_provision.agent.release_version import mlflow_version
+from mlflow_provision.agent.restore import current, newer
 from mlflow_provision.agent.restore.chosen import chosen
 from mlflow_provision.agent.restore.journal import Journal
-from mlflow_provision.agent.restore.wanted import USERS, Wanted
+from mlflow_provision.agent.restore.wanted import Wanted
 
 
 def look(wanted: Wanted, emit: Callable[[Event], None], stopping: Callable[[], bool]) -> dict[str, Any]:
@@ -54,5 +55,5 @@ def _backup(wanted: Wanted, emit: Callable[[Event], None], stopping: Callable[[]
     place = wanted.settings.place
     store = open_store(place, wanted.deployment, "", emit, stopping)
     found, manifest = chosen(store, wanted.id)
-    schema.refuse_newer(wanted.release, manifest, manifest.schema)
+    newer.refuse_newer(wanted.release, manifest, manifest.schema)
     return shown(found)

@@ -7,7 +7,6 @@ import os
 from dataclasses import asdict, dataclass, field
 from typing import Any, Callable
 
-from mlflow_provision.agent import migration
 from mlflow_provision.agent.as_user import as_user
 from mlflow_provision.agent.backup import manifest as manifests
 from mlflow_provision.agent.backup import state
@@ -15,11 +14,12 @@ from mlflow_provision.agent.backup.codec import Key
 from mlflow_provision.agent.backup.manifest import Manifest
 from mlflow_provision.agent.backup.stores import open_store
 from mlflow_provision.agent.backup.stores.base import Store
+from mlflow_provision.agent.databases import TRACKING, USERS, migration, schema
 from mlflow_provision.agent.protocol import CHANGED, OK, AgentError
 from mlflow_provision.agent.resources.base import Context
-from mlflow_provision.agent.restore import fetch, schema
+from mlflow_provision.agent.restore import fetch, newer
 from mlflow_provision.agent.restore.chosen import chosen
-from mlflow_provision.agent.restore.wanted import TRACKING, USERS, Wanted
+from mlflow_provision.agent.restore.wanted import Wanted
 from mlflow_provision.agent.steps import Emit, amount, counted, progress, step
 
 Stopping = Callable[[], bool]
@@ -56,7 +56,7 @@ def _fetched(wanted: Wanted, operator: str, emit: Emit, stopping: Stopping) -> d
     with state.working(settings.state, f"restore {wanted.deployment}", operator) as scratch:
         store = open_store(settings.place, wanted.deployment, settings.state, emit, stopping)
         _, manifest = chosen(store, wanted.id)
-        schema.refuse_newer(wanted.release, manifest, manifest.schema)
+        newer.refuse_newer(wanted.release, manifest, manifest.schema)
         key = Key(wanted.identity, settings.encryption.python)
         with_artifacts = wanted.artifacts and bool(settings.source.artifacts and manifest.artifacts)
         fetch.clean(wanted)
@@ -66,7 +66,7 @@ def _fetched(wanted: Wanted, operator: str, emit: Emit, stopping: Stopping) -> d
         with step(emit, "fetch", f"backup {manifest.id}, fetched and checked") as told:
             size = sum(member.size for member in manifest.members)
             fetched = fetch.fetch(wanted, store, manifest, key, counted(progress(emit, "fetch"), size), stopping)
-            schema.refuse_newer(wanted.release, manifest, fetched.schema)
+            newer.refuse_newer(wanted.release, manifest, fetched.schema)
             told.summary = f"{amount(size)}, MLflow {manifest.mlflow_version}"
         artifacts = _artifacts(wanted, store, manifest, key, scratch, emit, stopping) if with_artifacts else {}
     return {

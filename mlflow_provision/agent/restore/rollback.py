@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_provision.agent.as_user import as_user
+from mlflow_provision.agent.databases import switch
 from mlflow_provision.agent.durable import duplicate, sync_folder
 from mlflow_provision.agent.protocol import AgentError
-from mlflow_provision.agent.restore import aside, fetch, switch
+from mlflow_provision.agent.restore import aside, fetch
 from mlflow_provision.agent.restore.journal import RETURNING, STARTING, STOPPING, UNDOING, Journal
 from mlflow_provision.agent.restore.wanted import Wanted
 

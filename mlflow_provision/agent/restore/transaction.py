@@ -7,18 +7,19 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mlflow_provision.agent.adoption import processes
+from mlflow_provision.agent import processes
 from mlflow_provision.agent.as_user import as_user
+from mlflow_provision.agent.databases import USERS, switch
 from mlflow_provision.agent.durable import duplicate
 from mlflow_provision.agent.lock import held
 from mlflow_provision.agent.protocol import FAILED, AgentError, in_words, way_out
 from mlflow_provision.agent.resources.file import replace
-from mlflow_provision.agent.restore import aside, fetch, secrets_file, switch
+from mlflow_provision.agent.restore import aside, fetch, secrets_file
 from mlflow_provision.agent.restore.journal import STARTING, STOPPING, SWITCHING, Journal
 from mlflow_provision.agent.restore.prepare import Prepared, Stopping, prepare
 from mlflow_provision.agent.restore.rollback import HEALTHY, STOPPED, UNHEALTHY, roll_back
 from mlflow_provision.agent.restore.safety import Safety, back_up
-from mlflow_provision.agent.restore.wanted import USERS, Wanted
+from mlflow_provision.agent.restore.wanted import Wanted
 from mlflow_provision.agent.steps import Emit, step
 
 _PATIENCE = 15.0  # seconds for the last process to close a database

@@ -12,7 +12,6 @@ from mlflow_provision.agent.resources.admin_user import AdminUser
 from mlflow_provision.agent.resources.background_process import BackgroundProcess
 from mlflow_provision.agent.resources.systemd_service import SystemdService
 
-TRACKING, USERS = "mlflow.db", "basic_auth.db"  # as they are called in a backup
 SAFETY = "before restoring "  # begins the reason of the backup that a restore makes first
 
 Service = Union[SystemdService, BackgroundProcess]

@@ -43,8 +43,14 @@ def version_problem(version: str) -> str | None:
     match = VERSION.fullmatch(version)
     if not match:
         return f"{shown(version)} is not a version: write it like {DEFAULT_MLFLOW_VERSION}"
-    release = tuple(int(part or 0) for part in match.groups()[:3])
-    if release < OLDEST or (release == OLDEST and match[4]):
+    return None
+
+
+def age_problem(version: str) -> str | None:
+    """Why no new server gets this version. One that runs it already is told to upgrade."""
+    match = VERSION.fullmatch(version)
+    release = tuple(int(part or 0) for part in match.groups()[:3]) if match else OLDEST
+    if match and (release < OLDEST or (release == OLDEST and match[4])):
         why = "before 3.10.0 any web page that a user visits can write to MLflow with that user's login"
         return f"{shown(version)} is too old: {why}"
     return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from mlflow_provision.agent.adoption.databases import BESIDE
+from mlflow_provision.agent.databases.contents import BESIDE
 from mlflow_provision.agent.durable import sync_folder
 
 

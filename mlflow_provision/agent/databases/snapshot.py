@@ -14,7 +14,7 @@ import time
 from typing import Callable, Iterable
 
 from mlflow_provision.agent.backup.channel import raise_if
-from mlflow_provision.agent.backup.database import opened
+from mlflow_provision.agent.databases.inspection import opened
 from mlflow_provision.agent.protocol import AgentError
 
 SOURCE = "source"  # of the AgentError about a database that is missing, empty or damaged
