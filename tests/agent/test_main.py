@@ -102,7 +102,7 @@ def test_a_lock_that_cannot_be_made_is_an_error_for_people(tmp_path: Path) -> No
 def test_a_plan_takes_no_lock_and_an_apply_does(tmp_path: Path) -> None:
     with AgentProcess("apply", applying(tmp_path, slow(tmp_path))) as first:
         wait_for(tmp_path / "pid")
-        with AgentProcess("plan", applying(tmp_path, file(tmp_path))) as second:
+        with AgentProcess("plan", {"resources": applying(tmp_path, file(tmp_path))["resources"]}) as second:
             assert second.answer().data == {"changes": 1}
             second.ask("apply", applying(tmp_path, file(tmp_path)))
             error = second.answer().error
