@@ -8,7 +8,8 @@ import subprocess
 import tempfile
 from typing import IO, Any
 
-from mlflow_provision.errors import ExitCode, ProvisionError
+from mlflow_provision.host import hops
+from mlflow_provision.host.hops import Broken
 from mlflow_provision.host.settings import Settings
 from mlflow_provision.host.where import Where
 
@@ -48,10 +49,10 @@ def _addresses(settings: Settings, where: Where) -> list[tuple[int, Any]]:
         found = socket.getaddrinfo(name, settings.port, family, socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
         why = error.strerror if isinstance(error, socket.gaierror) else "not a valid name"
-        raise ProvisionError(
+        raise Broken(
+            hops.NAME,
             f"{where.label} cannot be reached: the name {settings.hostname!r} is not known ({why})",
             f"check the spelling, and what ~/.ssh/config makes of it: ssh -G {settings.target}",
-            ExitCode.UNREACHABLE,
         ) from None
     return [(family, address) for family, _, _, _, address in found]
 
@@ -68,7 +69,7 @@ def _configure(sock: socket.socket, timeout: float) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, LOST_AFTER * 1000)
 
 
-def _unreachable(settings: Settings, where: Where, error: OSError) -> ProvisionError:
+def _unreachable(settings: Settings, where: Where, error: OSError) -> Broken:
     if isinstance(error, ConnectionRefusedError):
         why, hint = "connection refused: nothing listens there", "is the port right, and sshd running?"
     elif isinstance(error, TimeoutError):
@@ -76,10 +77,10 @@ def _unreachable(settings: Settings, where: Where, error: OSError) -> ProvisionE
         hint = "is it running, is the address right, and does the firewall (on EC2: the security group) let you in?"
     else:
         why, hint = error.strerror or str(error), "is the address right, and are you online?"
-    return ProvisionError(
+    return Broken(
+        hops.NETWORK,
         f"{where.label} cannot be reached at {settings.address}: {why}",
         f"{hint} To see more: ssh -v {settings.target}",
-        ExitCode.UNREACHABLE,
     )
 
 

@@ -8,8 +8,10 @@ from typing import Any
 import paramiko
 from fabric import Config, Connection
 
-from mlflow_provision.errors import ExitCode, ProvisionError
+from mlflow_provision.errors import ProvisionError
+from mlflow_provision.host import hops
 from mlflow_provision.host.ask import Ask
+from mlflow_provision.host.hops import Broken
 from mlflow_provision.host.hostkeys import HostKeys
 from mlflow_provision.host.keys import Keys
 from mlflow_provision.host.pulse import watch
@@ -99,15 +101,15 @@ class Authentication:
         if self._keys.locked and not self._offered:
             paths = ", ".join(map(str, self._keys.locked))
             message = f"the key {paths} is encrypted, and there is no terminal to ask for its passphrase"
-            return _error(f"{self._where.label}: {message}", f"ssh-add {self._keys.locked[0]}")
+            return _refusal(f"{self._where.label}: {message}", f"ssh-add {self._keys.locked[0]}")
         if not self._offered:
             unusable = f"; unusable: {', '.join(self._keys.unusable)}" if self._keys.unusable else ""
-            return _error(
+            return _refusal(
                 f"there is no SSH key to offer to {self._where.label}: none in an agent, none in ~/.ssh{unusable}",
                 "name the key with --identity, or load it: ssh-add PATH",
             )
         offered = ", ".join([*self._offered, *self._keys.unusable])
-        return _error(
+        return _refusal(
             f"{self._where.label} refused the user {self._settings.user!r} with every key: {offered}"
             + (f"; {why}" if why else ""),
             "is it the right user (ubuntu, admin, ec2-user …) and key (--identity)? "
@@ -123,10 +125,12 @@ def _explained(error: Exception, settings: Settings, where: Where) -> ProvisionE
         why = "something answers there, but not an SSH server"
     else:
         why = str(error) or "it hung up"
-    return _error(
-        f"{where.label} cannot be reached at {settings.address}: {why}", f"to see more: ssh -v {settings.target}"
+    return Broken(
+        hops.SSHD,
+        f"{where.label} cannot be reached at {settings.address}: {why}",
+        f"to see more: ssh -v {settings.target}",
     )
 
 
-def _error(message: str, hint: str) -> ProvisionError:
-    return ProvisionError(message, hint, ExitCode.UNREACHABLE)
+def _refusal(message: str, hint: str) -> ProvisionError:
+    return Broken(hops.LOGIN, message, hint)

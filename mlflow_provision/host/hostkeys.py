@@ -6,8 +6,10 @@ import contextlib
 import shlex
 from typing import Any
 
-from mlflow_provision.errors import ExitCode, ProvisionError
+from mlflow_provision.errors import ProvisionError
+from mlflow_provision.host import hops
 from mlflow_provision.host.ask import Ask
+from mlflow_provision.host.hops import Broken
 from mlflow_provision.host.known_hosts import KnownKey, fingerprint, known_keys, remember
 from mlflow_provision.host.settings import Settings
 
@@ -89,7 +91,7 @@ class HostKeys:
 
     @staticmethod
     def _fatal(message: str, hint: str) -> ProvisionError:
-        return ProvisionError(message, hint, ExitCode.UNREACHABLE)
+        return Broken(hops.HOST_KEY, message, hint)
 
 
 def _kind_of(algorithm: str) -> str:

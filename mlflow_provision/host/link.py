@@ -9,9 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mlflow_provision.errors import ExitCode, ProvisionError
+from mlflow_provision.errors import ProvisionError
+from mlflow_provision.host import hops
 from mlflow_provision.host.ask import Ask
 from mlflow_provision.host.dial import ProxyCommand, dial
+from mlflow_provision.host.hops import Broken
 from mlflow_provision.host.settings import Settings, read_settings
 from mlflow_provision.host.where import Where
 
@@ -69,11 +71,13 @@ class Dialer:
         proxy = ProxyCommand(settings.proxy_command)
         try:
             return self._handshake(settings, where, proxy.socket, proxy.close)
-        except ProvisionError as error:
+        except Broken as error:
             said = proxy.complaints().splitlines()[-1:]
             proxy.close()
             message = "; its ProxyCommand said: ".join([error.message, *said])
-            raise ProvisionError(message, error.hint, error.code) from error
+            # A command that complains and hangs up never brought us to an SSH server.
+            hop = hops.NETWORK if said and error.hop == hops.SSHD else error.hop
+            raise Broken(hop, message, error.hint, error.code) from error
         except BaseException:
             proxy.close()
             raise
@@ -143,4 +147,4 @@ def close_quickly(connection: Any) -> None:
 
 
 def _error(message: str, hint: str) -> ProvisionError:
-    return ProvisionError(message, hint, ExitCode.UNREACHABLE)
+    return Broken(hops.NETWORK, message, hint)

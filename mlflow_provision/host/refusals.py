@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 
 from mlflow_provision.errors import ExitCode, ProvisionError
+from mlflow_provision.host import hops
+from mlflow_provision.host.hops import Broken
 from mlflow_provision.host.sudo import PROMPT
 from mlflow_provision.host.where import Where
 
@@ -50,15 +52,15 @@ def never_started(ending: Ending, where: Where) -> ProvisionError:
     if missing := _MISSING_MODULE.search(ending.stderr):
         return _incomplete_python(missing[1], where)
     if other := _OTHER_USER.search("\n".join(ending.stdout) + ending.stderr):
-        return ProvisionError(
+        return Broken(
+            hops.LOGIN,
             f"{where.label} wants another user: {other[1]}",
             f"use {other[1]}@ in place of {where.user}@",
-            ExitCode.UNREACHABLE,
         )
-    return ProvisionError(
+    return Broken(
+        hops.PYTHON,
         f"{where.label} did not run our program: {ending.last_words}",
         f"see what it does with: {where.command('python3 --version')}",
-        ExitCode.UNREACHABLE,
     )
 
 
@@ -82,42 +84,47 @@ def ended_early(ending: Ending, where: Where) -> ProvisionError:
 
 
 def old_python(version: str, where: Where) -> ProvisionError:
-    return ProvisionError(
+    return Broken(
+        hops.PYTHON,
         f"python3 on {where.label} is {version}; {OLDEST_PYTHON} or newer is needed",
         "use Debian 11, Ubuntu 22.04 or newer",
+        ExitCode.FAILED,
     )
 
 
 def not_linux(platform: str, where: Where) -> ProvisionError:
-    return ProvisionError(
-        f"{where.label} does not run Linux, but {platform}", "set the server up on a Linux host: user@host"
+    return Broken(
+        hops.PYTHON,
+        f"{where.label} does not run Linux, but {platform}",
+        "set the server up on a Linux host: user@host",
+        ExitCode.FAILED,
     )
 
 
 def no_python(where: Where) -> ProvisionError:
-    return ProvisionError(f"{where.label} has no python3", where.as_root("apt-get install -y python3"))
+    return Broken(
+        hops.PYTHON, f"{where.label} has no python3", where.as_root("apt-get install -y python3"), ExitCode.FAILED
+    )
 
 
 def no_sudo(where: Where) -> ProvisionError:
-    return ProvisionError(
+    return Broken(
+        hops.SUDO,
         f"{where.label} has no sudo, and {where.user} is not root",
         "use root instead, or as root: apt-get install -y sudo",
-        ExitCode.UNREACHABLE,
     )
 
 
 def lost(where: Where, during: str = "") -> ProvisionError:
-    return ProvisionError(
+    return Broken(
+        hops.NETWORK,
         f"the connection to {where.label} was lost{during}",
         "run the same command again: it continues where it stopped",
-        ExitCode.UNREACHABLE,
     )
 
 
 def no_channel(why: str, where: Where) -> ProvisionError:
-    return ProvisionError(
-        f"{where.label} lets us in, but runs no commands for us: {why}", where.command("true"), ExitCode.UNREACHABLE
-    )
+    return Broken(hops.LOGIN, f"{where.label} lets us in, but runs no commands for us: {why}", where.command("true"))
 
 
 def _interrupted_or_lost(ending: Ending, where: Where) -> ProvisionError | None:
@@ -133,9 +140,11 @@ def _interrupted_or_lost(ending: Ending, where: Where) -> ProvisionError | None:
 
 
 def _incomplete_python(module: str, where: Where) -> ProvisionError:
-    return ProvisionError(
+    return Broken(
+        hops.PYTHON,
         f"python3 on {where.label} is incomplete: it has no module {module!r}",
         where.as_root("apt-get install -y python3"),
+        ExitCode.FAILED,
     )
 
 

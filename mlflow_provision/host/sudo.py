@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 
 from mlflow_provision.errors import ExitCode, ProvisionError
+from mlflow_provision.host import hops
 from mlflow_provision.host.ask import Ask
+from mlflow_provision.host.hops import Broken
 from mlflow_provision.host.where import Where
 
 PROMPT = "MLFLOW-PROVISION-PASSWORD"  # so that a second question, after a wrong password, is seen for what it is
@@ -82,4 +84,4 @@ class Sudo:
 
     @staticmethod
     def _error(message: str, hint: str) -> ProvisionError:
-        return ProvisionError(message, hint, ExitCode.UNREACHABLE)
+        return Broken(hops.SUDO, message, hint)
