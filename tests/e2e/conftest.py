@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.operator import Operator, on
-from tests.e2e.served import NAME, Served
+from tests.e2e.prepared import Prepared, prepared
+from tests.e2e.served import Served
 from tests.lab import LabHost, MotoS3, RcloneS3, why_unavailable
 
 HERE = Path(__file__).parent
@@ -39,12 +39,17 @@ def host() -> Iterator[LabHost]:
 
 
 @pytest.fixture(scope="session")
-def set_up_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def set_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepared]:
+    """A host with a server on it, of which anybody may have a copy: `with set_up.copy(tmp_path / "home") as served`."""
+    with prepared(tmp_path_factory.mktemp("home") / "operator") as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def set_up_once(set_up: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A host with a server on it, for all tests that only use servers."""
-    with LabHost() as lab_host:
-        operator = Operator(tmp_path_factory.mktemp("operator"), lab_host.ssh_config)
-        operator.run("setup", on(lab_host), "--name", NAME, "--yes")
-        yield Served(lab_host, operator)
+    with set_up.copy(tmp_path_factory.mktemp("home") / "operator") as served:
+        yield served
 
 
 @pytest.fixture
