@@ -12,6 +12,7 @@ from mlflow_provision.agent.protocol import AgentError, Done, Event
 from mlflow_provision.agent.restore.wanted import SAFETY
 from mlflow_provision.blueprint import schedule
 from mlflow_provision.blueprint.backup import operator_folder, settings_request
+from mlflow_provision.blueprint.changing import noted
 from mlflow_provision.config import Deployment, Secrets
 from mlflow_provision.config.deployment import OPERATOR
 from mlflow_provision.errors import ExitCode, ProvisionError
@@ -159,7 +160,9 @@ def verify(reached: Reached, id: str, identity: str) -> Iterator[Event]:
 
 def prune(reached: Reached, dry_run: bool) -> Iterator[Event]:
     """Delete what is not to be kept; its answer is `{"decisions", "removed", "freed"}`."""
-    return reached.request("prune", dry_run=dry_run)
+    deployment = reached.deployment
+    record = {} if dry_run else noted(deployment, reached.facts, f"backup prune {deployment.name}")
+    return reached.request("prune", dry_run=dry_run, **record)
 
 
 def download(reached: Reached, id: str, folder: Path) -> Iterator[Event]:

@@ -72,13 +72,17 @@ def _serve(verb: str, data: dict[str, Any], operator: str) -> dict[str, Any]:
     # Each verb imports only what it needs: the program is compiled anew on every request.
     if "audit" not in data and "lock" not in data:
         return _answer(verb, data, operator, _emit)
+    from contextlib import nullcontext
+
     from mlflow_provision.agent.audit import recorded
     from mlflow_provision.agent.lock import held
 
     os.umask(0o022)
+    lock = data.get("lock")
     if verb in _SERVICE and not os.path.isdir(os.path.dirname(data["lock"])):
         return _answer(verb, data, operator, _emit)  # nothing is set up, and the service says so
-    with held(data["lock"], operator, data["what"]), recorded(data, operator, _emit) as emit:
+    alone = held(lock, operator, data["what"]) if lock else nullcontext()
+    with alone, recorded(data, operator, _emit) as emit:
         return _answer(verb, data, operator, emit)
 
 
