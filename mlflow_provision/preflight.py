@@ -11,6 +11,7 @@ from mlflow_provision.blueprint.reach import is_loopback
 from mlflow_provision.config import DEFAULT_MLFLOW_VERSION, Deployment
 from mlflow_provision.config.rules.mlflow import age_problem
 from mlflow_provision.uv_pin import UV_WHEELS
+from mlflow_provision.version import newer
 
 CLOCK_LIMIT = 300.0  # seconds; S3 refuses requests signed more than 15 minutes off, TLS and logs suffer earlier
 MEMORY_NEEDED = 900 << 20  # a 1 GiB box reports a little less; the server takes 445 MB, the installer a bit more
@@ -32,9 +33,20 @@ def problems(
     deployment: Deployment, facts: dict[str, Any], clock_skew: float = 0.0, artifacts_moved: bool = False
 ) -> list[Problem]:
     """All problems of setting up `deployment` on the host with these `facts`; `clock_skew` in seconds."""
+    found = [*_common(deployment, facts, clock_skew), *_version(deployment, facts)]
+    return [*found, *_databases(deployment, facts), *_artifacts(deployment, facts, artifacts_moved)]
+
+
+def upgrade_problems(deployment: Deployment, facts: dict[str, Any], clock_skew: float = 0.0) -> list[Problem]:
+    """The same of changing a server's MLflow to the one that `deployment` names: its databases come along."""
+    found = [*_common(deployment, facts, clock_skew), *_version(deployment, facts, "--to")]
+    return [*found, *_artifacts(deployment, facts, artifacts_moved=False)]
+
+
+def _common(deployment: Deployment, facts: dict[str, Any], clock_skew: float) -> list[Problem]:
     checks = (_platform(deployment, facts), _size(facts), _clock(clock_skew), _taken(deployment, facts))
-    found = [problem for check in checks for problem in check] + list(_restore(deployment, facts))
-    return found + list(_version(deployment, facts)) + list(_history(deployment, facts, artifacts_moved))
+    found = [problem for check in checks for problem in check]
+    return [*found, *_restore(deployment, facts), *_upgrade(deployment, facts)]
 
 
 def warnings(deployment: Deployment) -> list[str]:
@@ -69,6 +81,14 @@ def _restore(deployment: Deployment, facts: dict[str, Any]) -> Iterator[Problem]
             f"a restore of {deployment.name} was interrupted half-way",
             f"finish it: mlflow-provision restore {deployment.name}; "
             f"or go back: mlflow-provision restore --undo {deployment.name}",
+        )
+
+
+def _upgrade(deployment: Deployment, facts: dict[str, Any]) -> Iterator[Problem]:
+    if facts["upgrading"]:
+        yield Problem(
+            f"the MLflow of {deployment.name} is being upgraded, or that was interrupted half-way",
+            f"if nobody is at it, go back to what was there: mlflow-provision rollback {deployment.name}",
         )
 
 
@@ -141,11 +161,12 @@ def _taken(deployment: Deployment, facts: dict[str, Any]) -> Iterator[Problem]:
         )
 
 
-def _version(deployment: Deployment, facts: dict[str, Any]) -> Iterator[Problem]:
+def _version(deployment: Deployment, facts: dict[str, Any], flag: str = "--mlflow-version") -> Iterator[Problem]:
+    """`flag` is the option that names another version."""
     index, version = facts["index"], deployment.mlflow.version
     runs_it = (facts["applied"] or {}).get("mlflow_version") == version
     if not runs_it and (old := age_problem(version)):
-        yield Problem(old, f"take the one that is tested: --mlflow-version {DEFAULT_MLFLOW_VERSION}")
+        yield Problem(old, f"take the one that is tested: {flag} {DEFAULT_MLFLOW_VERSION}")
         return
     if not index:
         return
@@ -159,29 +180,32 @@ def _version(deployment: Deployment, facts: dict[str, Any]) -> Iterator[Problem]
     elif version in index["half_published"]:
         yield Problem(
             f"MLflow {version} is only half published: the index lists it, but not the packages it is made of",
-            f"take the newest that installs: --mlflow-version {index['versions'][0]}",
+            f"take the newest that installs: {flag} {index['versions'][0]}",
         )
     elif version not in index["versions"] and version.replace(".", "").isdigit():
         near = difflib.get_close_matches(version, index["versions"], 3, 0.5)
         offered = ", ".join(dict.fromkeys([*near, index["versions"][0]]))
-        yield Problem(
-            f"there is no MLflow {version}", f"there are: {offered} (--mlflow-version latest takes the newest)"
-        )
+        yield Problem(f"there is no MLflow {version}", f"there are: {offered} ({flag} latest takes the newest)")
 
 
-def _history(deployment: Deployment, facts: dict[str, Any], artifacts_moved: bool) -> Iterator[Problem]:
-    """What the server that is there already makes impossible or dangerous."""
-    applied = facts["applied"]
-    if not applied:
-        return
+def _databases(deployment: Deployment, facts: dict[str, Any]) -> Iterator[Problem]:
+    """Those of the server that is there belong to the MLflow that it runs."""
     # A record that somebody edited, or another release of ours wrote, may lack anything.
-    version, artifacts = applied.get("mlflow_version"), applied.get("artifacts")
-    if version and version != deployment.mlflow.version:
+    version, wanted = (facts["applied"] or {}).get("mlflow_version"), deployment.mlflow.version
+    if version and version != wanted:
+        name = deployment.name
+        upgrade, rollback = f"mlflow-provision upgrade {name} --to {wanted}", f"mlflow-provision rollback {name}"
         yield Problem(
             f"this server runs MLflow {version}, and its databases belong to that version; "
-            f"setup does not migrate them to {deployment.mlflow.version}",
-            f'keep version = "{version}", or set up the other version beside it: --name OTHER',
+            f"setup does not migrate them to {wanted}",
+            (f"upgrade it: {upgrade}" if newer(wanted, version) else f"go back, where it was upgraded: {rollback}")
+            + f'; or keep version = "{version}"',
         )
+
+
+def _artifacts(deployment: Deployment, facts: dict[str, Any], artifacts_moved: bool) -> Iterator[Problem]:
+    """The server that is there has some already."""
+    artifacts = (facts["applied"] or {}).get("artifacts")
     wanted = deployment.artifacts.destination or f"{facts['root']['path']}/{deployment.name}/data/artifacts"
     if artifacts and artifacts != wanted and not artifacts_moved:
         yield Problem(

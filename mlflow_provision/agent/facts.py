@@ -14,7 +14,7 @@ from typing import Any
 
 from mlflow_provision.agent import adoption, process_group, sockets
 from mlflow_provision.agent.cgroup import unit_of
-from mlflow_provision.agent.names import BESIDE, GUARD, MARKER, SIGNATURE
+from mlflow_provision.agent.names import BESIDE, GUARD, MARKER, SIGNATURE, UPGRADING
 from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.resources.record import load
 from mlflow_provision.agent.resources.release import STAMP
@@ -37,7 +37,7 @@ def facts(data: dict[str, Any]) -> dict[str, Any]:
         "uid": os.geteuid(),
         "home": home,
         "hostname": socket.gethostname(),
-        "addresses": _addresses(),
+        "addresses": addresses(),
         "cpus": os.cpu_count() or 1,
         "memory": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         "disk_free": _disk_free(root),
@@ -51,6 +51,7 @@ def facts(data: dict[str, Any]) -> dict[str, Any]:
         "deployments": _deployments(root),
         "admin_exists": (base / "data" / "basic_auth.db").exists(),
         "restoring": (base / "backup" / GUARD).exists(),
+        "upgrading": (base / "backup" / UPGRADING).exists(),
         "release_installed": (release / STAMP).exists(),
         **(adoption.known(str(base), unit_state == "ours") if data["unit"] else {"old_server": None, "adoption": ""}),
         "index": None if (release / STAMP).exists() else _index(data["index_url"]),
@@ -80,7 +81,7 @@ def _os_release() -> dict[str, str]:
     }
 
 
-def _addresses() -> list[str]:
+def addresses() -> list[str]:
     """The addresses of this host that others could use; found without sending anything."""
     found = set()
     for family, target in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):

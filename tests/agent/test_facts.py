@@ -263,3 +263,11 @@ def test_a_user_without_a_name_has_a_number(
     install(home)
     monkeypatch.setattr(os, "geteuid", lambda: 123456)
     assert facts(request_data)["user"] == "123456"
+
+
+def test_an_upgrade_that_is_half_way_is_known(request_data: dict[str, Any], home: Path) -> None:
+    assert facts(request_data)["upgrading"] is False
+    journal = home / "mlflow" / request_data["name"] / "backup" / "upgrading"
+    journal.parent.mkdir(parents=True)
+    journal.touch()
+    assert facts(request_data)["upgrading"] is True

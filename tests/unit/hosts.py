@@ -119,6 +119,7 @@ def facts(deployment: Deployment = LOCAL, **other: Any) -> dict[str, Any]:
         "deployments": [],
         "admin_exists": False,
         "restoring": False,
+        "upgrading": False,
         "release_installed": False,
         "index": {"error": "", "hint": "", "versions": ["3.17.2", "3.16.1", "3.12.0"], "half_published": ["3.18.0"]},
         **other,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mlflow_provision.config import Deployment
-from mlflow_provision.preflight import problems, warnings
+from mlflow_provision.preflight import problems, upgrade_problems, warnings
 from mlflow_provision.provision import with_version
 from tests.unit.hosts import BACKED_UP, BACKUP_FOLDER, BACKUP_LOCAL, CASES, ELSEWHERE, LOCAL, OPEN, facts, server
 
@@ -73,7 +73,17 @@ ALL_HALF = {"error": "", "hint": "", "versions": [], "half_published": ["3.17.2"
         ({"port_owner": STRANGER, "free_port": 5007}, "port 5000 is used by another user's program →", "--port 5007"),
         ({"index": NO_INDEX}, "this host cannot reach it", "let it"),
         ({"index": EMPTY_INDEX}, "lists no MLflow that can be installed", "--index-url"),
-        ({"applied": {"mlflow_version": "3.16.1"}}, "this server runs MLflow 3.16.1", 'keep version = "3.16.1"'),
+        ({"upgrading": True}, "is being upgraded, or that was interrupted", "mlflow-provision rollback server"),
+        (
+            {"applied": {"mlflow_version": "3.16.1"}},
+            "this server runs MLflow 3.16.1",
+            'mlflow-provision upgrade server --to 3.17.2; or keep version = "3.16.1"',
+        ),
+        (
+            {"applied": {"mlflow_version": "3.18.1"}},
+            "this server runs MLflow 3.18.1",
+            'mlflow-provision rollback server; or keep version = "3.18.1"',
+        ),
         ({"applied": {"artifacts": "s3://old"}}, "keeps its artifacts in s3://old", "--artifacts-moved"),
     ],
 )
@@ -182,3 +192,30 @@ def test_an_old_mlflow_is_only_for_a_server_that_runs_it_already() -> None:
     applied = {"mlflow_version": "3.9", "artifacts": "/opt/mlflow/server/data/artifacts"}
     root = {**facts(deployment)["root"], "state": "ours"}
     assert "any web page" not in told(deployment, applied=applied, root=root)
+
+
+def told_of_an_upgrade(version: str, **other: Any) -> str:
+    wanted = with_version(server(), version)
+    ours = {"root": {**facts(wanted)["root"], "state": "ours"}, "unit": "ours", "index": INDEX}
+    applied = {"mlflow_version": "3.16.1", "artifacts": "/opt/mlflow/server/data/artifacts"}
+    found = upgrade_problems(wanted, facts(wanted, **{**ours, "applied": applied, **other}))
+    return "\n".join(f"{problem.message} → {problem.hint}" for problem in found)
+
+
+def test_an_upgrade_brings_the_databases_along_and_nothing_else_elsewhere() -> None:
+    assert told_of_an_upgrade("3.17.2") == ""
+    moved = {"mlflow_version": "3.16.1", "artifacts": "s3://old"}
+    assert "keeps its artifacts in s3://old" in told_of_an_upgrade("3.17.2", applied=moved)
+
+
+@pytest.mark.parametrize(
+    ("version", "message", "hint"),
+    [
+        ("3.18.0", "only half published", "--to 3.17.2"),
+        ("3.71.2", "there is no MLflow 3.71.2", "--to latest"),
+        ("3.9.0", "too old", "--to 3.17.2"),
+    ],
+)
+def test_what_cannot_be_upgraded_to_is_told_in_the_words_of_its_option(version: str, message: str, hint: str) -> None:
+    text = told_of_an_upgrade(version)
+    assert message in text and hint in text and "--mlflow-version" not in text
