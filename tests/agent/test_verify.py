@@ -135,6 +135,14 @@ def test_an_older_mlflow_does_not_know_who_asks(fake: FakeMlflow) -> None:
     assert_only_failed(results(fake, password="something else"), "login", "another password")
 
 
+def test_one_that_goes_back_to_an_mlflow_without_these_checks_is_not_refused(fake: FakeMlflow) -> None:
+    fake.host_check = fake.origin_check = False
+    found = results(fake, guarded=False)
+    assert {found[step].verdict for step in ("foreign-host", "foreign-origin")} == {"skipped"}
+    assert "before 3.10" in found["foreign-origin"].summary
+    assert not [step for step, result in found.items() if result.verdict == "failed"]
+
+
 def test_any_password_is_accepted(fake: FakeMlflow) -> None:
     fake.any_password = True
     assert_only_failed(results(fake), "wrong-password", "expected 401, got 200")

@@ -28,6 +28,7 @@ class Target:
     tracking_database: str  # paths of SQLite files; "" where there are none
     auth_database: str
     user: str  # who owns the databases; "": we do
+    guarded: bool  # False: an MLflow that cannot tell a foreign page from its own, and is not refused for that
 
     @property
     def client(self) -> Client:
@@ -57,4 +58,5 @@ def target(data: dict[str, Any]) -> Target:
         tracking_database=databases.get("tracking") or "",
         auth_database=databases.get("auth") or "",
         user=data.get("user") or "",
+        guarded=data.get("guarded", True),
     )
