@@ -97,6 +97,11 @@ class Layout:
         return self.base / "deployment.json"
 
     @property
+    def notes(self) -> PurePosixPath:
+        """What `status` remembers from one time to the next: free room on the disks, and the newest MLflow."""
+        return self.base / "status.json"
+
+    @property
     def unit(self) -> str:
         return f"mlflow-{self.deployment.name}.service"
 

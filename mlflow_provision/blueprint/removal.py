@@ -32,7 +32,7 @@ def removal(deployment: Deployment, facts: dict[str, Any], delete_data: bool) ->
     else:
         parts = [layout.venv, layout.start_script, layout.state, layout.pid_file, layout.log, layout.server_env]
         parts += [layout.auth_config, layout.aws_credentials.parent, layout.temporary]
-        parts += [layout.deployment_file, layout.agent, layout.backup_job, layout.backup_state]
+        parts += [layout.deployment_file, layout.agent, layout.backup_job, layout.backup_state, layout.notes]
         found += [PathAbsent(part.name, str(part)) for part in parts]
         if not layout.system:
             found.append(PathAbsent("run", str(layout.runtime)))
