@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
 
 from mlflow_provision.agent.databases import TRACKING, USERS
 from mlflow_provision.agent.resources import Resource, to_json
+from mlflow_provision.agent.resources.admin_user import AdminUser
 from mlflow_provision.agent.resources.file import File
 from mlflow_provision.agent.resources.record import Record
 from mlflow_provision.agent.resources.release import Release
 from mlflow_provision.agent.resources.store_access import StoreAccess
+from mlflow_provision.agent.resources.symlink import Symlink
 from mlflow_provision.blueprint import schedule
 from mlflow_provision.blueprint.backup import settings_request
 from mlflow_provision.blueprint.changing import changing
@@ -23,14 +25,14 @@ from mlflow_provision.config.rules.mlflow import age_problem
 from mlflow_provision.layout import Layout
 
 LOOK, REHEARSE, UPGRADE, ROLLBACK, UNDO = "look", "rehearse", "upgrade", "rollback", "undo"
-KEEP = 2  # releases: the one that runs, and the one before it
+EVERY = 99  # releases to keep: nothing that is a way back is thrown away
 STORE = "upgrades-store"  # below a deployment's own folder of backups: where one without a place for them puts these
 
 # What is made ready beside the running server.
 _INSTALLED = ("root", "marker", "uv", "release")
 # What another MLflow changes nothing of: the store, backups, and what makes them by itself.
-_UNTOUCHED = ("store", "backup-store", "backup", "backup-state", "backup-folder", "age", "agent", "backup-job")
-_UNTOUCHED += ("backup-unit", "backup-timer-unit", "backup-timer")
+_OF_BACKUPS = ("backup-store", "backup", "backup-state", "backup-folder", "age", "agent", "backup-job", "backup-unit")
+_UNTOUCHED = ("store", *_OF_BACKUPS, "backup-timer-unit", "backup-timer")
 
 
 @dataclass(frozen=True)
@@ -43,16 +45,18 @@ class Change:
     before_release: str = ""
     release: str = ""
     entry: str = ""  # of the history: what a rollback goes back to
-    keep: int = KEEP
+    keep: int = EVERY
     identity: str = field(default="", repr=False)  # what opens the backup that is made first
 
 
-def upgrade_request(deployment: Deployment, secrets: Secrets, facts: dict[str, Any], change: Change) -> dict[str, Any]:
+def upgrade_request(
+    deployment: Deployment, secrets: Secrets, facts: dict[str, Any], change: Change, operator: str = ""
+) -> dict[str, Any]:
     """The data of the verb `upgrade`; `deployment` names the version that is to run afterwards."""
     layout = Layout(deployment, PurePosixPath(facts["root"]["path"]))
     release = layout.releases / change.release if change.release else release_path(layout)
     install = [*_installed(layout, secrets, facts), *schedule.ready(backed_up(layout))]
-    switched = changed(deployment, secrets, facts, change.release)
+    switched = changed(deployment, secrets, facts, change.release, operator)
     return {
         "action": change.action,
         "deployment": deployment.name,
@@ -130,10 +134,14 @@ def _on(layout: Layout, resources: list[Resource], release: str) -> list[Resourc
 
 def _moved(resource: Resource, ours: str, theirs: str) -> Resource:
     if isinstance(resource, Record):
-        name = PurePosixPath(theirs).name
-        return replace(resource, facts={**resource.facts, "release": name})
-    meant = [one.name for one in fields(resource) if getattr(resource, one.name) == ours]
-    return replace(resource, **dict.fromkeys(meant, theirs))
+        return replace(resource, facts={**resource.facts, "release": PurePosixPath(theirs).name})
+    if isinstance(resource, Release) and resource.path == ours:
+        return replace(resource, path=theirs)
+    if isinstance(resource, Symlink) and resource.target == ours:
+        return replace(resource, target=theirs)
+    if isinstance(resource, AdminUser) and resource.release == ours:
+        return replace(resource, release=theirs)
+    return resource
 
 
 def _verify(deployment: Deployment, secrets: Secrets, facts: dict[str, Any]) -> dict[str, Any]:
@@ -152,6 +160,3 @@ def _what(deployment: Deployment, change: Change) -> str:
         ROLLBACK: f"rollback {name} --to {version}",
         UNDO: f"rollback {name}",
     }[change.action]
-
-
-__all__ = ["KEEP", "Change", "Release", "changed", "upgrade_request"]
