@@ -20,6 +20,8 @@ COMMANDS = {
     "restart": ("service", "Restart a server and wait until it is healthy."),
     "backup": ("backup", "Back a server up now; list, verify, prune, schedule backups."),
     "restore": ("restore", "Put a backup back: on its host, or on a new one."),
+    "upgrade": ("upgrade", "Give a server another MLflow, with all that it has."),
+    "rollback": ("rollback", "Go back to the MLflow that a server had before."),
     "list": ("list", "List the deployments known on this machine."),
     "tunnel": ("tunnel", "Reach a server from this machine, over SSH."),
     "run": ("run", "Run a program that uses a server: address, login, tunnel."),
