@@ -77,6 +77,43 @@ def exposure(profile: str, region: str, address: str, port: int) -> Exposure | N
     )
 
 
+@dataclass(frozen=True)
+class Admission:
+    """Whom the security groups of an instance let in at one port."""
+
+    instance_id: str
+    state: str  # "running", "stopped", …
+    groups: tuple[str, ...]  # ids
+    sources: tuple[str, ...]  # networks, prefix lists and other groups
+
+
+def admission(profile: str, region: str, address: str, port: int) -> Admission | None:
+    """The same of one TCP port, for everybody. None when it cannot be told. Raises nothing."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    address = target_of(address).host
+    try:
+        ec2 = client("ec2", profile, region or region_in(address))
+        entry = _find(ec2, address)
+        if entry is None:
+            return None
+        known = groups(entry)
+        answer = ec2.describe_security_groups(GroupIds=list(known))["SecurityGroups"] if known else []
+    except (ClientError, BotoCoreError, ProvisionError):
+        return None
+    return Admission(entry["InstanceId"], entry["State"]["Name"], tuple(known), tuple(sources(answer, port)))
+
+
+def sources(security_groups: list[dict[str, Any]], port: int) -> Iterator[str]:
+    """From where the rules of DescribeSecurityGroups' answer let in at a TCP port."""
+    lists = (("IpRanges", "CidrIp"), ("Ipv6Ranges", "CidrIpv6"), ("PrefixListIds", "PrefixListId"))
+    for group in security_groups:
+        for rule in group.get("IpPermissions", ()):
+            if _concerns(rule, port):
+                for name, key in (*lists, ("UserIdGroupPairs", "GroupId")):
+                    yield from (one[key] for one in rule.get(name, ()) if one.get(key))
+
+
 def openings(security_groups: list[dict[str, Any]], port: int) -> Iterator[Opening]:
     """The rules of DescribeSecurityGroups' answer that let everybody reach a TCP port."""
     for group in security_groups:

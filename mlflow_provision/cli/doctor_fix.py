@@ -1,0 +1,83 @@
+"""`doctor --fix`: show what would be put right, ask, do it, look again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from mlflow_provision.agent.protocol import CHANGED, FAILED
+from mlflow_provision.cli.doctor_shown import say_findings
+from mlflow_provision.cli.interrupt import stoppable
+from mlflow_provision.cli.planned import asked, say_plan, unasked
+from mlflow_provision.console.text import plural
+
+if TYPE_CHECKING:
+    from mlflow_provision.console import Console
+    from mlflow_provision.doctor.case import Case
+    from mlflow_provision.doctor.fixing import Treatment
+
+
+def fixed(console: Console, case: Case, yes: bool, everything: bool) -> Case:
+    """The deployment as it is afterwards: examined again if anything was done, else as it was."""
+    from mlflow_provision.doctor.diagnosis import again
+    from mlflow_provision.doctor.fixing import treatment
+
+    found = treatment(case)
+    if found.refused:
+        console.note(f"files and services cannot be put right: {found.refused}")
+    if found.empty:
+        return case
+    _announce(console, case, found)
+    if not _agreed(console, len(found.findings), yes):
+        console.say("Nothing was changed.")
+        return case
+    console.document.details["findings_before"] = [finding.as_json() for finding in case.findings]
+    _carry_out(console, case, found)
+    console.say()
+    console.say("Looking again", "strong")
+    try:
+        after = again(case)
+    finally:
+        console.still()
+    say_findings(console, after, everything)
+    return after
+
+
+def _announce(console: Console, case: Case, found: Treatment) -> None:
+    from mlflow_provision.doctor.fixing import planned
+
+    console.say()
+    console.say("To be put right:", "strong")
+    for finding in found.findings:
+        console.say(f"  * {finding.headline}")
+    if found.resources:
+        console.home = case.facts["home"] if case.deployment.scope == "user" else ""
+        with console.busy("Comparing"):
+            results = console.steps(planned(case, found), shown=())
+        say_plan(console, results, diffs=False)
+
+
+def _agreed(console: Console, count: int, yes: bool) -> bool:
+    if yes:
+        return True
+    if not console.asks:
+        raise unasked(f"put {plural(count, 'finding')} right", "do it")
+    return asked(console, lambda: click.confirm(f"Put {plural(count, 'finding')} right?", err=True))
+
+
+def _carry_out(console: Console, case: Case, found: Treatment) -> None:
+    from mlflow_provision.doctor.fixing import applied, mended, started
+
+    with stoppable(console, case.reached):
+        if found.mend:
+            with console.busy("Putting right"):
+                done = mended(case, found.mend)
+            for what in done.values():
+                console.say(f"  {what}")
+        if found.resources:
+            console.steps(applied(case, found), shown=(CHANGED, FAILED))
+        if found.start:
+            with console.busy(f"Starting {case.deployment.name}"):
+                status = started(case)
+            console.say("  started" if status["healthy"] else f"  it does not start: {status['problem']}")
