@@ -28,8 +28,9 @@ def become(user):
 """
 
 
-def run(release: str, config: str, program: str, request: dict[str, Any], stopping: Callable[[], bool]) -> None:
-    """Run a program with the Python of the venv `release`. What may be secret travels in `request`, over stdin.
+def run(release: str, config: str, program: str, request: dict[str, Any], stopping: Callable[[], bool]) -> list[str]:
+    """The lines that a program prints with the Python of the venv `release`. What may be secret travels in `request`,
+    over stdin.
 
     `config` is the basic auth file, without which MLflow's users cannot be imported.
     """
@@ -40,4 +41,19 @@ def run(release: str, config: str, program: str, request: dict[str, Any], stoppi
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
     argv = [f"{release}/bin/python", "-W", "ignore", "-c", _FIRST + program]
-    command.run(argv, stdin=json.dumps(request), env=environment, stopping=stopping)
+    return command.run(argv, stdin=json.dumps(request), env=environment, stopping=stopping)
+
+
+# Only root may write the bytecode beside the modules: with it every start, and every migration, takes half the time.
+_IMPORT = """
+import sqlalchemy.orm, alembic.command, mlflow.store.db.utils, mlflow.server.auth.sqlalchemy_store
+try:
+    import mlflow.server.fastapi_app
+except ImportError:
+    pass
+"""
+
+
+def first_import(release: str, config: str, stopping: Callable[[], bool]) -> None:
+    """Import once all that a server imports, as whoever may write into the release."""
+    run(release, config, _IMPORT, {}, stopping)

@@ -462,7 +462,7 @@ def test_what_earlier_restores_replaced_goes_when_a_backup_has_it(site: Site) ->
 def test_databases_on_another_disk_than_the_deployment(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     from mlflow_provision.agent.restore import aside
 
-    monkeypatch.setattr(aside, "_can_be_renamed", lambda source, target: False)
+    monkeypatch.setattr(aside, "can_be_renamed", lambda source, target: False)
     site.back_up()
     answer = site.run()
     kept = site.data / Path(answer["aside"]).name

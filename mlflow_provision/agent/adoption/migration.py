@@ -18,21 +18,11 @@ if TYPE_CHECKING:
 _KEK = "MLFLOW_CRYPTO_KEK_PASSPHRASE"
 _PUBLIC_KEK = "mlflow-default-kek-passphrase-for-development-only"  # MLflow's own, where none is set
 
-# Only root may write the bytecode beside the modules: with it the migration, and the first start of ours, take half the
-# time, during which there is no server.
-_IMPORT = """
-import sqlalchemy.orm, alembic.command, mlflow.store.db.utils, mlflow.server.auth.sqlalchemy_store
-try:
-    import mlflow.server.fastapi_app
-except ImportError:
-    pass
-"""
-
 
 def prepare(data: AdoptedData, context: Context) -> None:
     """Import the new MLflow once while the old one still serves."""
     context.output("importing the new MLflow")
-    release_program.run(data.release, data.config, _IMPORT, {}, context.stopping)
+    release_program.first_import(data.release, data.config, context.stopping)
 
 
 def migrate(data: AdoptedData, auth: bool, context: Context) -> None:

@@ -42,7 +42,7 @@ def make_aside(wanted: Wanted, restored: str) -> tuple[str, str]:
     Directory("before", folder, 0o750 if owner else 0o700, *(("root", owner) if owner else ("", ""))).apply(Context())
     old = f"{folder}/databases"
     Directory("old", old, 0o700, owner, owner).apply(Context())
-    if not as_user(owner, lambda: _can_be_renamed(wanted.beside, old)):
+    if not as_user(owner, lambda: can_be_renamed(wanted.beside, old)):
         os.rmdir(old)
         old = f"{wanted.data}/{os.path.basename(folder)}"
         as_user(owner, lambda: os.makedirs(old, mode=0o700, exist_ok=True))
@@ -55,7 +55,7 @@ def _free(path: str) -> str:
     return next(name for name in names if not os.path.lexists(name))
 
 
-def _can_be_renamed(source: str, target: str) -> bool:
+def can_be_renamed(source: str, target: str) -> bool:
     """Is it the same disk? Mounts and subvolumes have many ways to look like one."""
     probe = f"{source}/.probe"
     os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import sqlite3
 import tarfile
 from dataclasses import dataclass
 from typing import Callable
@@ -14,8 +13,7 @@ from mlflow_provision.agent.backup.codec import Key, load_stream
 from mlflow_provision.agent.backup.content import FILES
 from mlflow_provision.agent.backup.manifest import Manifest, Member
 from mlflow_provision.agent.backup.stores.base import Store
-from mlflow_provision.agent.databases import TRACKING, USERS, inspection
-from mlflow_provision.agent.durable import sync_file, sync_folder
+from mlflow_provision.agent.databases import TRACKING, USERS, inspection, settled
 from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.restore.wanted import Wanted
 
@@ -146,22 +144,4 @@ def _secrets(path: str) -> str:
 
 def settle(wanted: Wanted) -> None:
     """Nothing but the databases themselves, and those on the disk: from here on they are only renamed."""
-    from mlflow_provision.agent.resources.base import Context
-    from mlflow_provision.agent.resources.sqlite_database import SqliteDatabase
-
-    tracking = SqliteDatabase("restored", f"{wanted.beside}/{TRACKING}")
-    if tracking.check(Context()):
-        tracking.apply(Context())
-    for entry in sorted(os.listdir(wanted.beside)):
-        path = f"{wanted.beside}/{entry}"
-        if entry in (TRACKING, USERS):
-            with contextlib.closing(sqlite3.connect(path, timeout=20)) as connection:
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            sync_file(path)
-    for entry in sorted(os.listdir(wanted.beside)):
-        path = f"{wanted.beside}/{entry}"
-        if entry.endswith(("-wal", "-journal")) and os.path.getsize(path):
-            raise AgentError(f"{path} is still in use", "end what uses it, then run the same command again")
-        if entry not in (TRACKING, USERS) and not os.path.isdir(path):
-            os.unlink(path)
-    sync_folder(wanted.beside)
+    settled.settle(wanted.beside)

@@ -1,0 +1,34 @@
+"""What systemd runs before the server starts while there is a drop-in (see `drop_in`): as root, without an operator."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from mlflow_provision.agent.protocol import AgentError, in_words
+from mlflow_provision.agent.upgrade import undo
+from mlflow_provision.agent.upgrade.journal import MAY_START, Journal
+
+
+def main() -> None:
+    """Go back from an upgrade that nobody works on any more. Exit code 0: the server may start."""
+    os.umask(0o022)
+    sys.exit(allowed(sys.argv[2]))
+
+
+def allowed(folder: str) -> int:
+    """0 when the server may start with what is there now, else 1."""
+    journal = Journal(folder)
+    if not journal.read():
+        return 0
+    try:
+        with journal.held():
+            print("An upgrade was interrupted: going back to what was here before.", flush=True)
+            undo.by("the start of the server", folder, starts=False)
+            return 0
+    except (AgentError, OSError) as error:
+        if isinstance(error, AgentError) and error.kind == "locked":
+            # Somebody is at work, and starts the server when its time has come. Another start shall try again.
+            return 0 if journal.phase in MAY_START else 1
+        print(error.message if isinstance(error, AgentError) else in_words(error), file=sys.stderr, flush=True)
+        return 1

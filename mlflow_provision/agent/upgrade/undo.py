@@ -1,0 +1,92 @@
+"""The way back from an upgrade that failed or was interrupted: old databases, old files, old release, old server.
+
+Four may take it: the upgrade itself, its watchdog, the server's own start (`at_start`), and the next command.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from mlflow_provision.agent.as_user import as_user
+from mlflow_provision.agent.audit import recorded
+from mlflow_provision.agent.databases import switch
+from mlflow_provision.agent.protocol import AgentError
+from mlflow_provision.agent.restore import aside
+from mlflow_provision.agent.steps import Emit, step
+from mlflow_provision.agent.upgrade import copies, drop_in, files
+from mlflow_provision.agent.upgrade.journal import PATIENCE, RETURNING, STOPPING, UNDOING, VERIFYING, Journal
+from mlflow_provision.agent.upgrade.wanted import service
+
+HEALTHY, UNHEALTHY, STOPPED = "healthy", "unhealthy", "stopped"  # how the server was when it began
+
+
+def undone(folder: str, emit: Emit) -> dict[str, Any]:
+    """Go back from what was interrupted, for whoever comes next: `{"action", "from", "to", "state"}`. Raises AgentError
+    of kind "none" when nothing is half-way."""
+    journal = Journal(folder)
+    with journal.held(PATIENCE):
+        noted = journal.read()
+        if not noted:
+            raise AgentError(
+                "no upgrade is half-way", "to go back to an earlier version: mlflow-provision rollback", "none"
+            )
+        state = go_back(folder, emit)
+    return {"action": noted["action"], "from": noted["from"], "to": noted["to"], "state": state}
+
+
+def go_back(folder: str, emit: Emit, starts: bool = True) -> str:
+    """Bring back what was there when the unfinished upgrade began. Safe to repeat; the caller holds the journal.
+    `starts`: whether the old server is ours to start; else it is being started already. Returns how things are."""
+    noted = Journal(folder).read()
+    if not noted:
+        return "nothing is half-way"
+    with step(emit, "undo", f"back to MLflow {noted['from']['version']}") as told:
+        told.summary = _gone_back(folder, noted, starts)
+    return told.summary
+
+
+def by(who: str, folder: str, starts: bool = True) -> None:
+    """The same where nobody asks: the host's log says who it was."""
+    noted = Journal(folder).read()
+    if noted:
+        what = f"go back from the interrupted {noted['action']} of {noted['deployment']}"
+        with recorded({"audit": noted.get("audit"), "what": what}, who, lambda event: None) as emit:
+            go_back(folder, emit, starts)
+
+
+def _gone_back(folder: str, noted: dict[str, Any], starts: bool) -> str:
+    journal = Journal(folder)
+    server = service(noted["service"])
+    if noted["phase"] not in (STOPPING, RETURNING):
+        if noted["phase"] == VERIFYING:  # others may have written to the new databases
+            noted["kept"] = f"{noted['old']}/failed"
+        journal.write(UNDOING, kept=noted["kept"])
+        if starts:
+            server.stop(lambda: False)
+        as_user(noted["owner"], lambda: switch.put_back(noted))
+        files.put_back(noted["files"])
+        journal.write(RETURNING)
+    drop_in.remove(noted["drop_in"])
+    as_user(noted["owner"], lambda: copies.empty(noted["beside"]))
+    aside.remove_empty(noted["entry"], noted["old"])
+    kept = noted["kept"] if os.path.isdir(noted["kept"]) else ""
+    more = f"; what the new one held is in {kept}" if kept else ""
+    try:
+        return (_as_it_was(noted) if starts else "the databases and files are as they were") + more
+    finally:
+        # Also when it does not start: everything of it is back, and the next command shall not be kept from mending it.
+        journal.end()
+
+
+def _as_it_was(noted: dict[str, Any]) -> str:
+    if noted["was"] == STOPPED:
+        return "the databases and files are as they were; the server is stopped, as it was"
+    try:
+        service(noted["service"]).start(lambda: False)
+    except AgentError as error:
+        if noted["was"] == HEALTHY:
+            message = f"the old databases and files are back, but the old server does not start: {error.message}"
+            raise AgentError(message, error.hint, error.kind) from None
+        return "the databases and files are as they were; the server does not run well, as before"
+    return f"the server runs again as before, with MLflow {noted['from']['version']}"
