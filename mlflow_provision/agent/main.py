@@ -11,6 +11,7 @@ import threading
 import time
 from typing import Any, Callable
 
+from mlflow_provision.agent.names import UPGRADING
 from mlflow_provision.agent.protocol import AgentError, Done, Event, encode, in_words, way_out
 
 SILENCE = 60.0  # seconds; the operator's side sends a byte every ten
@@ -83,7 +84,19 @@ def _serve(verb: str, data: dict[str, Any], operator: str) -> dict[str, Any]:
         return _answer(verb, data, operator, _emit)  # nothing is set up, and the service says so
     alone = held(lock, operator, data["what"]) if lock else nullcontext()
     with alone, recorded(data, operator, _emit) as emit:
+        if lock and verb != "upgrade":
+            _go_back_first(data, emit)
         return _answer(verb, data, operator, emit)
+
+
+def _go_back_first(data: dict[str, Any], emit: Callable[[Event], None]) -> None:
+    """An upgrade that was cut off is undone by whoever changes the deployment next."""
+    audit = data.get("audit")
+    base = os.path.join(os.path.dirname(audit["path"]), audit["deployment"]) if audit else ""
+    if base and os.path.exists(os.path.join(base, "backup", UPGRADING)):
+        from mlflow_provision.agent.upgrade import recover
+
+        recover(base, emit)
 
 
 _SERVICE = ("start", "stop", "restart", "status")
@@ -152,12 +165,9 @@ def _control(verb: str, data: dict[str, Any]) -> dict[str, Any]:
         raise AgentError(f"{service.title} is not a service")
     if verb == "status":
         return {**service.status(), **_backups(data)}
-    actions: dict[str, Callable[[Callable[[], bool]], dict[str, Any]]] = {
-        "start": service.start,
-        "stop": service.stop,
-        "restart": service.restart,
-    }
-    return actions[verb](_stop.is_set)
+    from mlflow_provision.agent.control import carried_out
+
+    return carried_out(service, verb, _stop.is_set)
 
 
 def _backups(data: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import signal
 import time
 from pathlib import Path
 
-_STOP_SECONDS = 20.0  # MLflow needs 1-4 s, with job runners 8-9 s
+STOP_SECONDS = 20.0  # MLflow needs 1-4 s, with job runners 8-9 s
 
 
 def remember(pid_file: str, pid: int) -> None:
@@ -46,7 +46,7 @@ def end(pid_file: str) -> None:
     """End the whole group, gently and then for good, and forget it."""
     pid = group(pid_file)
     if pid:
-        for number, seconds in ((signal.SIGTERM, _STOP_SECONDS), (signal.SIGKILL, 5.0)):
+        for number, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, 5.0)):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, number)
             deadline = time.monotonic() + seconds

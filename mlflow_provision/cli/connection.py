@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,6 +25,27 @@ def connected(console: Console, deployment: Deployment, accept_new_host_key: boo
         yield host
     finally:
         host.close()
+
+
+def connected_host(
+    console: Console, deployment: Deployment, accept_new_host_key: bool, asking: AbstractContextManager[Any]
+) -> Host:
+    """The same for who looks at several hosts at once, and closes them: only one may ask the person at a time
+    (`asking`)."""
+    from mlflow_provision.host import connect
+
+    return connect(deployment, _one_at_a_time(questions(console), asking), accept_new_host_key)
+
+
+def _one_at_a_time(ask: Ask, asking: AbstractContextManager[Any]) -> Ask:
+    def guarded(question: Callable[..., Any] | None) -> Callable[..., Any] | None:
+        def put(*about: str) -> Any:
+            with asking:
+                return question(*about) if question else None
+
+        return put if question else None
+
+    return type(ask)(guarded(ask.confirm_host_key), guarded(ask.sudo_password), guarded(ask.key_passphrase))
 
 
 def where(deployment: Deployment) -> str:

@@ -1,8 +1,7 @@
-"""`status`, `start`, `stop`, `restart`: each returns when what it says is true."""
+"""`start`, `stop`, `restart`: each returns when what it says is true, and says what happened."""
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,7 +11,7 @@ from mlflow_provision.cli.command import reports
 from mlflow_provision.cli.connection import accept_flag, connected
 from mlflow_provision.cli.deployments import chosen, named
 from mlflow_provision.cli.interrupt import stoppable
-from mlflow_provision.console.text import ago, elapsed, size
+from mlflow_provision.console.text import duration, elapsed, size
 from mlflow_provision.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -38,36 +37,50 @@ def _command(verb: str, doing: str, text: str) -> click.Command:
             console.busy(f"{doing} {deployment.name}"),
         ):
             status, facts = control(host, verb, deployment)
-        _say(console, deployment, status, facts, stopping=verb == "stop")
+        version = (facts["applied"] or {}).get("mlflow_version")
+        url = address(deployment)
+        console.document.details["status"] = {
+            **status,
+            "mlflow_version": version,
+            "port": deployment.mlflow.port,
+            "url": url,
+        }
+        _say(console, deployment, verb, status)
+        for label, value in _rows(deployment, verb, status, version or "not set up", url):
+            console.say(f"  {label:<9} {value}")
         wanted = not status["running"] if verb == "stop" else status["healthy"]
         return None if wanted else ExitCode.FAILED
 
     return command
 
 
-def _say(console: Console, deployment: Deployment, status: Status, facts: dict[str, Any], stopping: bool) -> None:
-    version = (facts["applied"] or {}).get("mlflow_version")
-    console.document.details["status"] = {
-        **status,
-        "mlflow_version": version,
-        "port": deployment.mlflow.port,
-        "url": address(deployment),
-    }
-    healthy = status["healthy"]
+def _say(console: Console, deployment: Deployment, verb: str, status: Status) -> None:
+    """What is true now, and whether it was so before."""
+    name, before = deployment.name, status.get("before") or {}
     if not status["running"]:
-        console.say(f"{deployment.name} is not running", "" if stopping else "bad")
-    else:
-        console.say(
-            f"{deployment.name} is running and " + ("healthy" if healthy else "not healthy"),
-            "good" if healthy else "bad",
-        )
-    for label, value in _rows(deployment, status, version):
-        console.say(f"  {label:<9} {value}")
+        already = verb == "stop" and not before.get("running", True)
+        text = f"{name} was not running" if already else f"{name} is not running"
+        console.say(text, "" if verb == "stop" else "bad")
+        return
+    already = verb == "start" and status["healthy"] and before.get("pid") == status["pid"]
+    how = "was running already, and is " if already else "is running and "
+    console.say(f"{name} {how}" + ("healthy" if status["healthy"] else "not healthy"), _style(verb, status))
 
 
-def _rows(deployment: Deployment, status: Status, version: str | None) -> list[tuple[str, str]]:
+def _style(verb: str, status: Status) -> str:
+    return "good" if status["healthy"] and verb != "stop" else "bad"
+
+
+def _rows(deployment: Deployment, verb: str, status: Status, version: str, url: str) -> list[tuple[str, str]]:
+    before = status.get("before") or {}
     rows = [("problem", line) for line in status["problem"].splitlines()]
-    rows += [("host", deployment.host), ("MLflow", version or "not set up"), ("address", address(deployment))]
+    if before.get("problem") and verb != "stop":
+        rows += [("before", line) for line in before["problem"].splitlines()]
+    if before.get("running") and before.get("pid") != status["pid"]:
+        rows.append(("before", f"it had been up for {elapsed(before['seconds'])}"))
+    if took := duration(status.get("took", 0.0)):
+        rows.append(("took", took + ("; it did not end by itself, and was killed" if status.get("killed") else "")))
+    rows += [("host", deployment.host), ("MLflow", version), ("address", url)]
     if status["running"]:
         rows += [
             ("up for", elapsed(status["seconds"])),
@@ -78,35 +91,9 @@ def _rows(deployment: Deployment, status: Status, version: str | None) -> list[t
         rows.append(("at boot", "starts by itself" if status["enabled"] else "stays down"))
     if status["restarts"]:
         rows.append(("restarts", f"{status['restarts']} after a crash"))
-    if backup := status.get("backup"):
-        rows += backup_rows(backup, time.time())
     return rows
 
 
-def backup_rows(backup: dict[str, Any], now: float) -> list[tuple[str, str]]:
-    """How backups fare: the last one, what went wrong since, and when the next one comes. `now`: seconds since 1970."""
-    rows = [("backup", _last_backup(backup, now))]
-    if failed := backup.get("failed"):
-        rows.append(("", f"{failed['what']} failed {ago(failed['at'], now)}: {failed['message']}"))
-        rows += [("", line) for line in failed["hint"].splitlines()]
-    if backup["next"] is not None:
-        rows.append(("", f"the next one in {elapsed(max(0.0, backup['next'] - now))}"))
-    elif backup["scheduled"]:
-        rows.append(("", "its timer does not run: mlflow-provision setup puts that right"))
-    return rows
-
-
-def _last_backup(backup: dict[str, Any], now: float) -> str:
-    made, verified = backup.get("made"), backup.get("verified")
-    if not made:
-        return "none yet"
-    told = f"{ago(made['at'], now)}, {size(made['stored_size'])}"
-    return f"{told}, last verified {ago(verified['at'], now)}" if verified else f"{told}, never verified"
-
-
-status_command = _command(
-    "status", "Looking at", "Say whether a server runs and is healthy; if not, the exit code is 1."
-)
 start_command = _command("start", "Starting", "Start a server, and wait until it is healthy.")
 stop_command = _command("stop", "Stopping", "Stop a server, and wait until all of it is gone.")
 restart_command = _command("restart", "Restarting", "Restart a server, and wait until it is healthy.")

@@ -98,6 +98,18 @@ class Console:
             self._title = title
         self._screen.progress(newest)
 
+    @contextmanager
+    def whole_screen(self) -> Iterator[None]:
+        """The terminal belongs to a picture that is drawn anew; its last state stays, below what was there before."""
+        with self._screen.whole():
+            yield
+
+    @contextmanager
+    def frame(self) -> Iterator[None]:
+        """The picture: what is said within the block."""
+        with self._screen.frame():
+            yield
+
     def still(self) -> None:
         """Nothing moves: somebody else may write on the terminal."""
         self._screen.rest()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol, TextIO
 
 from mlflow_provision.agent.protocol import CHANGED, FAILED, SKIPPED, Result
@@ -38,6 +39,12 @@ class Screen(Protocol):
 
     def rest(self) -> None:
         """No step runs: nothing moves until the next `begin`."""
+
+    def whole(self) -> AbstractContextManager[None]:
+        """A picture takes the place of all that is shown, until the block ends."""
+
+    def frame(self) -> AbstractContextManager[None]:
+        """What is said within the block is the picture."""
 
 
 class Plain:
@@ -74,6 +81,15 @@ class Plain:
 
     def rest(self) -> None: ...
 
+    def whole(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    @contextmanager
+    def frame(self) -> Iterator[None]:
+        """One below the other."""
+        yield
+        self.line("")
+
 
 class StepsOnly:
     """The steps of another screen, without prose: what is shown on stderr beside the document of --json."""
@@ -92,6 +108,12 @@ class StepsOnly:
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None: ...
 
     def change(self, title: str, summary: str) -> None: ...
+
+    def whole(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def frame(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 class Silent:
@@ -114,3 +136,9 @@ class Silent:
     def end(self, result: Result) -> None: ...
 
     def rest(self) -> None: ...
+
+    def whole(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def frame(self) -> AbstractContextManager[None]:
+        return nullcontext()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TextIO
 
 from rich.console import Console as RichConsole
@@ -38,6 +39,7 @@ class Terminal:
         self._fancy = "utf" in (getattr(stream, "encoding", None) or self._console.encoding).lower()
         self._live: Live | None = None
         self._running = _Running(self._fancy)
+        self._frame = ""
 
     def line(self, text: str, style: str = "") -> None:
         self._console.print(Text(clean(text), style=_STYLES[style]), soft_wrap=True)
@@ -81,6 +83,30 @@ class Terminal:
             self._running.begin("")
             self._live.stop()
             self._live = None
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        self._console.set_alt_screen(True)
+        self._console.show_cursor(False)
+        try:
+            yield
+        finally:
+            self._console.show_cursor(True)
+            self._console.set_alt_screen(False)
+            self._write(self._frame)
+
+    @contextmanager
+    def frame(self) -> Iterator[None]:
+        with self._console.capture() as capture:
+            yield
+        self._frame = capture.get()
+        rows = self._frame.splitlines()[: max(1, self._console.height - 1)]
+        # Each line is written over the old one, so nothing flickers.
+        self._write("\x1b[H" + "".join(f"{row}\x1b[K\r\n" for row in rows) + "\x1b[J")
+
+    def _write(self, text: str) -> None:
+        self._console.file.write(text)
+        self._console.file.flush()
 
     def _finished(self, result: Result) -> list[Text]:
         """A line for the step; what a failed step says gets lines of its own."""

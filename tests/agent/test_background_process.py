@@ -30,7 +30,7 @@ def never() -> bool:
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TinyServer]:
     tiny = TinyServer(tmp_path / "server")
     (tiny.folder / "stubborn").touch()  # its grandchild does not listen to SIGTERM
-    monkeypatch.setattr(process_group, "_STOP_SECONDS", 0.3)
+    monkeypatch.setattr(process_group, "STOP_SECONDS", 0.3)
     yield tiny
     process_group.end(tiny.resource.pid_file)
 

@@ -53,6 +53,7 @@ class FakeHost:
             "restarts": 0,
             "problem": "",
         }
+        self.health: dict[str, dict[str, Any]] = {}
         self.before_apply: Callable[[], None] = lambda: None
         self.interrupted = False
         self.closed = False
@@ -82,9 +83,26 @@ class FakeHost:
         elif verb == "verify":
             yield from self._checks()
             yield Done({"failed": len(self.failed_checks)})
+        elif verb == "health":
+            self._end(verb)
+            yield Done(self._health(data))
         else:
             self._end(verb)
             yield Done(self.status)
+
+    def _health(self, data: dict[str, Any]) -> dict[str, Any]:
+        """All deployments fare as `status` says; `health` has what is special about some of them."""
+        known = facts(**self.changed_facts)
+        kept = ("hostname", "addresses", "cpus", "memory", "home", "time")
+        machine = {**{key: known[key] for key in kept}, "memory_free": known["memory"] // 2}
+        nothing: dict[str, Any] = {"disks": [], "newest": "", "unfinished": [], "hashes": {}, "certificate": None}
+        sizes = dict.fromkeys(("database_size", "runs", "runs_active", "runs_deleted", "experiments"))
+        common = {**nothing, **sizes, "backup": None, "applied": known["applied"], "unknown": {}}
+        told = {
+            request["name"]: {**common, "root": request["root"], **self.status, **self.health.get(request["name"], {})}
+            for request in data["deployments"]
+        }
+        return {"host": machine, "deployments": told}
 
     def _checks(self) -> Iterator[Result]:
         for check in CHECKS:

@@ -48,12 +48,12 @@ def test_version_and_a_typing_error(command_line: CommandLine) -> None:
 
 
 def test_the_only_deployment_needs_no_name(command_line: CommandLine) -> None:
-    result = command_line.run("status")
+    result = command_line.run("start")
     assert result.exit_code == ExitCode.USAGE and "no deployment yet" in result.stderr
     command_line.known("prod")
-    assert "prod is running" in command_line.run("status").stdout
+    assert "prod is running" in command_line.run("start").stdout
     command_line.known("staging")
-    result = command_line.run("status")
+    result = command_line.run("start")
     assert result.exit_code == ExitCode.USAGE and "prod, staging" in result.stderr
     assert "did you mean prod?" in command_line.run("status", "prdo").stderr
 
@@ -94,24 +94,6 @@ def test_verify_needs_the_password(command_line: CommandLine) -> None:
     assert result.exit_code == ExitCode.FAILED and "MLFLOW_PROVISION_ADMIN_PASSWORD" in result.stderr
 
 
-def test_status_for_people_and_programs(command_line: CommandLine) -> None:
-    command_line.known()
-    command_line.host.changed_facts = {"applied": {"mlflow_version": "3.17.1"}}
-    lines = command_line.run("status").stdout.splitlines()
-    assert lines == [
-        "server is running and healthy",
-        "  host      ubuntu@box",
-        "  MLflow    3.17.1",
-        "  address   http://127.0.0.1:5000",
-        "  up for    1 d 2 h",
-        "  process   4711",
-        "  memory    430 MB",
-        "  at boot   starts by itself",
-    ]
-    status = command_line.json("status")["status"]
-    assert status["pid"] == 4711 and status["port"] == 5000 and status["mlflow_version"] == "3.17.1"
-
-
 @pytest.mark.parametrize(
     ("verb", "running", "healthy", "code"),
     [
@@ -129,7 +111,7 @@ def test_the_exit_code_tells_the_truth(
     command_line.known()
     command_line.host.status |= {"running": running, "healthy": healthy, "problem": "" if healthy else "no answer"}
     result = command_line.run(verb)
-    assert command_line.host.verbs == ["facts", verb]
+    assert command_line.host.verbs == (["health"] if verb == "status" else ["facts", verb])
     assert result.exit_code == code, result.output
     document = command_line.json(verb)
     assert document["exit_code"] == code and document["status"]["running"] is running
@@ -299,6 +281,6 @@ def test_without_a_person_there_are_no_questions() -> None:
 def test_a_host_is_let_go_of_whatever_happens(command_line: CommandLine) -> None:
     command_line.known()
     host = command_line.host = FakeHost()
-    host.failing["status"] = ProvisionError("it ended")
+    host.failing["health"] = ProvisionError("it ended")
     command_line.run("status")
     assert host.closed

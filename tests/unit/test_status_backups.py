@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mlflow_provision.cli.service import backup_rows
+from mlflow_provision.cli.status_shown import backup_rows
 
 NOW = 1_800_000_000.0
 HOUR = 3600.0
