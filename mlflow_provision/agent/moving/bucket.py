@@ -1,0 +1,182 @@
+"""Artifacts in a bucket: read, written in parts, and copied by the store itself where it can."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from typing import Any, Callable, Iterator
+from urllib.parse import quote
+
+from mlflow_provision.agent.backup.stores.notes import Notes
+from mlflow_provision.agent.backup.stores.parts import Parts
+from mlflow_provision.agent.http import Connections, NoAnswer
+from mlflow_provision.agent.moving.places import Entry
+from mlflow_provision.agent.protocol import AgentError
+from mlflow_provision.agent.s3 import Bucket, Credentials, S3Error, verdict
+from mlflow_provision.agent.s3.instance_role import METADATA_URL, NoInstanceRole, role_credentials
+from mlflow_provision.agent.s3.multipart import Upload
+from mlflow_provision.agent.s3.patience import Patience
+from mlflow_provision.agent.s3.probe import NAME as PROBE
+
+SECTION = "artifacts"
+_TIMEOUT = 60.0  # seconds of silence
+_WHOLE = 1 << 30  # bytes that the store copies in one request; S3 allows five times as much
+_COPIED_PART = 512 << 20
+
+
+@dataclass(frozen=True)
+class Access:
+    """How buckets are reached: keys are "" where the host's instance role is meant."""
+
+    region: str = ""
+    endpoint_url: str = ""
+    access_key_id: str = field(default="", repr=False)
+    secret_access_key: str = field(default="", repr=False)
+    session_token: str = field(default="", repr=False)
+    metadata_url: str = ""
+
+    def bucket(self, name: str, stopping: Callable[[], bool]) -> tuple[Bucket, str]:
+        """The bucket of that name, and the role whose credentials are used, or ""."""
+        role, keys = "", Credentials(self.access_key_id, self.secret_access_key, self.session_token)
+        renew = None
+        if not keys.access_key_id:
+            url = self.metadata_url or METADATA_URL
+            try:
+                role, keys = role_credentials(url)
+            except NoInstanceRole as error:
+                raise verdict.no_role(str(error), SECTION) from None
+            renew = lambda: role_credentials(url)[1]  # noqa: E731
+        patience = Patience(stopping=stopping)
+        found = Bucket(name, self.region, self.endpoint_url, keys, _TIMEOUT, renew, patience, Connections())
+        return found, role
+
+
+@dataclass(frozen=True)
+class Objects:
+    """The keys of a bucket below `prefix` ("" for all of them). `without`: a prefix whose keys are none of ours."""
+
+    bucket: Bucket
+    prefix: str
+    role: str
+    notes: Notes
+    without: str = ""
+
+    @property
+    def title(self) -> str:
+        return f"s3://{self.bucket.name}/{self.prefix}".rstrip("/")
+
+    def find(self, stopping: Callable[[], bool], below: str = "") -> list[Entry]:
+        start = self._key(below) + "/" if below or self.prefix else ""
+        skip = len(self.prefix) + 1 if self.prefix else 0
+        found = []
+        with self._told("s3:ListBucket"):
+            for one in self.bucket.find(start):
+                if stopping():
+                    raise AgentError("stopped while a bucket was listed", kind="interrupted")
+                name = one.key[skip:]
+                hidden = name.rpartition("/")[2].startswith(PROBE)
+                if one.key.endswith("/") or hidden or (self.without and one.key.startswith(self.without + "/")):
+                    continue
+                found.append(Entry(name, one.size, f"{one.modified:.0f}"))
+        return found
+
+    def look(self, name: str) -> Entry | None:
+        with self._told("s3:GetObject"):
+            try:
+                headers = self.bucket.call("HEAD", self._key(name)).headers
+            except S3Error as error:
+                # Who may not list is told "denied" of what is not there; a denied write tells more later.
+                if error.status in (404, 403):
+                    return None
+                raise
+        return Entry(name, int(headers.get("content-length") or 0), headers.get("etag", ""))
+
+    def read(self, name: str, sink: Callable[[bytes], object]) -> None:
+        with self._told("s3:GetObject"):
+            self.bucket.stream(self._key(name), sink)
+
+    @contextlib.contextmanager
+    def write(self, name: str, size: int) -> Iterator[Parts]:
+        parts = Parts(self.bucket, self._key(name), size, self.notes, lambda: self._told("s3:PutObject"))
+        try:
+            yield parts
+            parts.finish()
+        except BaseException:
+            parts.discard()
+            raise
+
+    def delete(self, name: str) -> None:
+        with self._told("s3:DeleteObject"):
+            self.bucket.delete(self._key(name))
+
+    def take(self, source: Objects, entry: Entry, name: str) -> bool:
+        """Let the store copy an object of another bucket of its own; False where it does not."""
+        one, other = self.bucket, source.bucket
+        if (one.endpoint_url, one.credentials) != (other.endpoint_url, other.credentials):
+            return False
+        origin = {"x-amz-copy-source": quote(f"/{other.name}/{source._key(entry.name)}", safe="/-_.~")}
+        try:
+            if entry.size <= _WHOLE:
+                answer = one.call("PUT", self._key(name), headers=origin)
+                return "<Error>" not in answer.text
+            self._take_in_parts(origin, entry.size, name)
+        except S3Error:
+            return False  # reading and writing tell what is wrong, in the words for that
+        except NoAnswer as error:
+            raise verdict.unreachable(self.title, error, SECTION) from None
+        return True
+
+    def _take_in_parts(self, origin: dict[str, str], size: int, name: str) -> None:
+        upload = Upload.begin(self.bucket, self._key(name))
+        note = self.notes.take(
+            bucket=self.bucket.name, endpoint_url=self.bucket.endpoint_url, key=self._key(name), id=upload.id
+        )
+        try:
+            for number, start in enumerate(range(0, size, _COPIED_PART), 1):
+                upload.copied_part(number, origin, start, min(start + _COPIED_PART, size))
+            upload.complete()
+        except BaseException:
+            with contextlib.suppress(S3Error, NoAnswer):
+                upload.abort()
+            raise
+        finally:
+            if note:
+                note.remove()
+                note.close()
+
+    def _key(self, name: str) -> str:
+        return "/".join(part for part in (self.prefix, name) if part)
+
+    @contextlib.contextmanager
+    def _told(self, action: str) -> Iterator[None]:
+        """Errors of the store in words. `action` is what IAM calls that which we do."""
+        try:
+            yield
+        except NoAnswer as error:
+            self._stop_if_asked()
+            raise verdict.unreachable(self.title, error, SECTION) from None
+        except S3Error as error:
+            self._stop_if_asked()
+            if error.code in ("NoSuchKey", "PreconditionFailed") and action == "s3:GetObject":
+                raise AgentError(f"something in {self.title} was changed while it was read", kind="changed") from None
+            if not verdict.denied(error):
+                raise verdict.refused(self.bucket.name, error, self.role, SECTION) from None
+            lacking = [verdict.action_in(error) or action]
+            raise verdict.incomplete(self.title, self.bucket.region, self.role, lacking, [], []) from None
+
+    def _stop_if_asked(self) -> None:
+        if self.bucket.patience.stopping():
+            raise AgentError("interrupted", kind="interrupted") from None
+
+
+class Buckets:
+    """One connection to each bucket, however many places of it are asked for."""
+
+    def __init__(self, access: Access, notes: str, stopping: Callable[[], bool]) -> None:
+        self._access, self._notes, self._stopping = access, Notes(notes), stopping
+        self._open: dict[str, tuple[Bucket, str]] = {}
+
+    def objects(self, name: str, prefix: str, **more: Any) -> Objects:
+        if name not in self._open:
+            self._open[name] = self._access.bucket(name, self._stopping)
+        return Objects(self._open[name][0], prefix, self._open[name][1], self._notes, **more)

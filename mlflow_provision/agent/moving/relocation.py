@@ -1,0 +1,222 @@
+"""The store itself moves: everything is copied beside the running server, the rest while it stands still, and then the
+server keeps its artifacts in the new place."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from dataclasses import asdict
+from typing import Any, Callable
+
+from mlflow_provision.agent.apply import apply
+from mlflow_provision.agent.moving import records, rows
+from mlflow_provision.agent.moving.copying import Copying, Job
+from mlflow_provision.agent.moving.folder import Folder
+from mlflow_provision.agent.moving.guard import guarded
+from mlflow_provision.agent.moving.jobs import pending, refuse_without_room
+from mlflow_provision.agent.moving.manifest import Manifest
+from mlflow_provision.agent.moving.names import inside, spot
+from mlflow_provision.agent.moving.places import Entry, Place
+from mlflow_provision.agent.moving.plan import EXPERIMENT, Unit
+from mlflow_provision.agent.moving.proof import Proof, proved, refuse_wrong
+from mlflow_provision.agent.moving.wanted import Places, Wanted
+from mlflow_provision.agent.moving.words import in_plain_words
+from mlflow_provision.agent.protocol import CHANGED, FAILED, OK, AgentError
+from mlflow_provision.agent.resources import Resource, from_json
+from mlflow_provision.agent.resources.base import Context
+from mlflow_provision.agent.resources.directory import Directory
+from mlflow_provision.agent.steps import Emit, amount, counted, progress, step
+
+Stopping = Callable[[], bool]
+_PASSES = 2  # while the server runs
+
+
+def look(wanted: Wanted, emit: Emit, stopping: Stopping) -> dict[str, Any]:
+    """How much there is to copy, and how much of it an earlier run has copied. Changes nothing."""
+    _refuse_nested(wanted)
+    places = Places(wanted, stopping)
+    with step(emit, "list", "artifacts listed") as told:
+        found = places.ours().find(stopping)
+        told.verdict, told.summary = OK, f"{len(found):,} files, {amount(sum(entry.size for entry in found))}"
+    path = _manifest_path(wanted)
+    left = found
+    if os.path.exists(path):
+        manifest = Manifest(path)
+        left = [job.entry for job in pending(_jobs(places.ours(), found), manifest)]
+        manifest.close()
+    plan = rows.planned(wanted)
+    return {
+        "files": len(found),
+        "bytes": sum(entry.size for entry in found),
+        "files_left": len(left),
+        "bytes_left": sum(entry.size for entry in left),
+        "direct": sum(not unit.copied for unit in plan.units),
+        "originals": records.shown(wanted),
+    }
+
+
+def relocate(wanted: Wanted, emit: Emit, stopping: Stopping) -> dict[str, Any]:
+    """Do it. Whatever fails: the server runs with the old place, where everything still is."""
+    _refuse_nested(wanted)
+    os.makedirs(wanted.moves, mode=0o700, exist_ok=True)
+    places = Places(wanted, stopping)
+    source, target = places.ours(), places.new()
+    _make_target(wanted, target, stopping)
+    manifest = Manifest(_manifest_path(wanted))
+    try:
+        with step(emit, "copy", "artifacts copied") as told:
+            for _ in range(_PASSES):
+                found, _ = _pass(source, target, manifest, emit, stopping)
+            told.summary = f"{len(found):,} files, {amount(sum(one.size for one in found))}, each read at both places"
+            told.verdict = CHANGED if found else OK
+        seconds, checks, proof, found = _switched(wanted, source, target, manifest, emit, stopping)
+        there = {entry.name for entry in found}
+        record = records.note(wanted, [one for one in manifest.all() if one.to in there])
+    finally:
+        manifest.close()
+    os.unlink(manifest.path)
+    return {
+        "files": len(found),
+        "bytes": sum(entry.size for entry in found),
+        "seconds_down": seconds,
+        "checks": checks,
+        "proof": asdict(proof),
+        "record": record,
+    }
+
+
+def _pass(source: Place, target: Place, manifest: Manifest, emit: Emit, stopping: Stopping) -> tuple[list[Entry], int]:
+    """Copy what is new or changed since the last pass, and take away what was deleted. Returns all that there is, and
+    how much of it somebody was writing to just then."""
+    found = source.find(stopping)
+    waiting = pending(_jobs(source, found), manifest)
+    size = sum(job.entry.size for job in waiting)
+    refuse_without_room(size, target)
+    outcome = Copying(target, manifest, counted(progress(emit, "copy"), size), stopping).run(waiting)
+    there = {entry.name for entry in found}
+    for copied in manifest.all():
+        if copied.to not in there and copied.source == source.title:
+            target.delete(copied.to)
+            manifest.forget(copied.to)
+    return found, outcome.changed
+
+
+def _switched(
+    wanted: Wanted, source: Place, target: Place, manifest: Manifest, emit: Emit, stopping: Stopping
+) -> tuple[float, list[dict[str, Any]], Proof, list[Entry]]:
+    new, old = ([from_json(item) for item in items] for items in (wanted.resources, wanted.old_resources))
+    ran = bool(wanted.service.status()["running"])
+    with guarded(lambda: _back(wanted, old, ran)):
+        try:
+            stopped = time.monotonic()
+            with step(emit, "last", "what came meanwhile copied, the server stopped") as told:
+                wanted.service.stop(lambda: False)
+                found, changed = _pass(source, target, manifest, emit, stopping)
+                _refuse_changed(source, changed)
+                _refuse_different(source, target, found, stopping)
+                told.summary = f"{len(found):,} files at both places"
+            apply(new, emit, stopping)
+            seconds = round(time.monotonic() - stopped, 1)
+            checks = _verified(wanted, emit, stopping)
+            proof = _proved(wanted, target, found, manifest, emit, stopping)
+        except BaseException as error:
+            raise _failed(wanted, old, ran, error, emit) from None
+    return seconds, checks, proof, found
+
+
+def _refuse_changed(source: Place, changed: int) -> None:
+    if changed:
+        raise AgentError(
+            f"{changed} artifacts of {source.title} are written to although the server is stopped",
+            "end what writes there, then run the same command again",
+            "busy",
+        )
+
+
+def _refuse_different(source: Place, target: Place, found: list[Entry], stopping: Stopping) -> None:
+    there = {entry.name: entry.size for entry in target.find(stopping)}
+    wrong = [entry.name for entry in found if there.get(entry.name) != entry.size]
+    if wrong:
+        raise AgentError(
+            f"{len(wrong)} artifacts of {source.title} are not in {target.title}: {', '.join(wrong[:5])}",
+            "run the same command again",
+        )
+
+
+def _verified(wanted: Wanted, emit: Emit, stopping: Stopping) -> list[dict[str, Any]]:
+    from mlflow_provision.agent.verify import verify
+
+    checks: list[dict[str, Any]] = verify(wanted.verify, emit, stopping)["checks"]
+    wrong = [f"{check['title']}: {check['summary']}" for check in checks if check["verdict"] == FAILED]
+    if wrong:
+        raise AgentError("the server does not pass its verification with the new place: " + "; ".join(wrong))
+    return checks
+
+
+def _proved(
+    wanted: Wanted, target: Place, found: list[Entry], manifest: Manifest, emit: Emit, stopping: Stopping
+) -> Proof:
+    """Every folder of the second level (a run, a model) is a unit here."""
+    paths = {"/".join(entry.name.split("/")[:2]) for entry in found if entry.name.count("/") > 1}
+    place = spot(wanted.to)
+    assert place is not None  # noqa: S101 - `new()` has refused it
+    units = [Unit(EXPERIMENT, path, place.below(path), path, True) for path in sorted(paths)]
+    sums = {one.to: one.sha256 for one in manifest.all()}
+    with step(emit, "proof", "artifacts read through the server") as told:
+        below = Places(wanted, stopping).new_below
+        proof = proved(wanted.verify, units, below, sums, wanted.thorough, stopping)
+        refuse_wrong(proof)
+        told.verdict, told.summary = OK, proof.summary()
+    return proof
+
+
+def _back(wanted: Wanted, old: list[Resource], ran: bool) -> str:
+    """The server as it was. Safe to repeat."""
+    wanted.service.stop(lambda: False)
+    apply(old, lambda event: None, lambda: False)
+    if not ran:
+        wanted.service.stop(lambda: False)
+        return f"the artifacts are in {wanted.destination} as before; the server is stopped, as it was"
+    return f"the server runs with {wanted.destination} as before"
+
+
+def _failed(wanted: Wanted, old: list[Resource], ran: bool, error: BaseException, emit: Emit) -> AgentError:
+    message, hint, kind = in_plain_words(error)
+    try:
+        with step(emit, "undo", "undoing the move") as told:
+            told.summary = _back(wanted, old, ran)
+        state = told.summary
+    except (AgentError, OSError) as worse:
+        again = "put it right: mlflow-provision setup NAME"
+        return AgentError(f"{message}\nAnd the way back failed: {in_plain_words(worse)[0]}", again, kind)
+    kept = "what was copied is kept, and not copied again"
+    return AgentError(
+        f"{message}\nNothing is lost: {state}; {kept}", hint or "mend that, then run the same command again", kind
+    )
+
+
+def _jobs(source: Place, found: list[Entry]) -> list[Job]:
+    return [Job(source, entry, entry.name) for entry in found]
+
+
+def _refuse_nested(wanted: Wanted) -> None:
+    new = spot(wanted.to)
+    if new and (inside(new, wanted.kept) is not None or inside(wanted.kept, new) is not None):
+        raise AgentError(
+            f"{wanted.to} and {wanted.destination} are one inside of the other",
+            "take another prefix, or another folder",
+            "nested",
+        )
+
+
+def _make_target(wanted: Wanted, target: Place, stopping: Stopping) -> None:
+    if isinstance(target, Folder):
+        folder = Directory("artifacts", target.path, 0o750, wanted.owner, wanted.owner)
+        if folder.check(Context()):
+            folder.apply(Context(stopping=stopping))
+
+
+def _manifest_path(wanted: Wanted) -> str:
+    both = f"{wanted.destination}\n{wanted.to}".encode()
+    return f"{wanted.moves}/store-{hashlib.sha256(both).hexdigest()[:12]}.jsonl"

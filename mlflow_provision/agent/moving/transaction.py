@@ -1,0 +1,285 @@
+"""Old places come under the proxy: copied beside the running server, rewritten while it stands still, and proved."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Callable
+
+from mlflow_provision.agent.as_user import as_user
+from mlflow_provision.agent.moving import jobs, records, rows
+from mlflow_provision.agent.moving.copying import Copying, Outcome
+from mlflow_provision.agent.moving.guard import guarded
+from mlflow_provision.agent.moving.manifest import Manifest
+from mlflow_provision.agent.moving.names import Spot
+from mlflow_provision.agent.moving.plan import Plan, Unit, left_in_words
+from mlflow_provision.agent.moving.proof import Proof, proved, refuse_wrong
+from mlflow_provision.agent.moving.wanted import Places, Wanted
+from mlflow_provision.agent.moving.words import in_plain_words
+from mlflow_provision.agent.protocol import CHANGED, FAILED, OK, AgentError
+from mlflow_provision.agent.resources.file import replace
+from mlflow_provision.agent.steps import Emit, amount, counted, progress, step
+
+Stopping = Callable[[], bool]
+REASON = "before moving artifacts"
+_JOURNAL = "journal.json"  # while it is there, the database may say new places although nobody proved them
+_ROWS = "rows.jsonl"
+_COPIED = "copied.jsonl"
+
+
+def look(wanted: Wanted, emit: Emit, stopping: Stopping) -> dict[str, Any]:
+    """What a move would do, in counts and bytes. Changes nothing."""
+    plan = rows.planned(wanted)
+    places = Places(wanted, stopping)
+    copied = [unit for unit in plan.units if unit.copied]
+    with step(emit, "list", "artifacts to copy listed") as told:
+        listing = jobs.listed(copied, lambda unit: places.of(unit.source), stopping)
+        told.verdict, told.summary = OK, f"{len(listing.jobs):,} files, {amount(listing.bytes)}"
+    known = _known(wanted)
+    waiting = [job for job in listing.jobs if known.get(job.to) != [job.source.title, job.entry.size, job.entry.mark]]
+    return {
+        **_counted(plan, listing),
+        "files": len(listing.jobs),
+        "bytes": listing.bytes,
+        "files_left": len(waiting),
+        "bytes_left": sum(job.entry.size for job in waiting),
+        "room": _room(wanted),
+        "unfinished": os.path.exists(f"{wanted.moves}/{_JOURNAL}"),
+        "originals": records.shown(wanted),
+    }
+
+
+def move(wanted: Wanted, operator: str, emit: Emit, stopping: Stopping) -> dict[str, Any]:
+    """Do it. Whatever fails once the server was stopped: the old places are written again, and it runs as before."""
+    _make_folder(wanted)
+    undone(wanted, emit)
+    manifest = Manifest(f"{wanted.moves}/{_COPIED}")
+    places = Places(wanted, stopping)
+    try:
+        listing, outcome = _copy(wanted, places, manifest, emit, stopping)
+        if not rows.planned(wanted).rows:
+            return {"nothing": True}
+        backup = _backed_up(wanted, operator, emit, stopping)
+        copied = {unit.to for unit in listing.units}
+        plan, seconds, checks, proof = _switched(wanted, places, copied, manifest, emit, stopping)
+        late = _late(wanted, places, listing, manifest, emit)
+        record = records.keep(wanted, listing, manifest)
+    finally:
+        manifest.close()
+    Path(manifest.path).unlink(missing_ok=True)
+    return {
+        **_counted(plan, listing),
+        "files": outcome.files,
+        "bytes": outcome.bytes,
+        "late": late,
+        "backup": backup,
+        "seconds_down": seconds,
+        "checks": checks,
+        "proof": asdict(proof),
+        "record": record,
+    }
+
+
+def undone(wanted: Wanted, emit: Emit) -> None:
+    """Take back what a move that lost its power had written."""
+    journal = f"{wanted.moves}/{_JOURNAL}"
+    if os.path.exists(journal):
+        with step(emit, "undo", "undoing a move that was interrupted") as told:
+            told.summary = f"{rows.put_back(wanted, f'{wanted.moves}/{_ROWS}'):,} places as before"
+            os.unlink(journal)
+
+
+def _copy(
+    wanted: Wanted, places: Places, manifest: Manifest, emit: Emit, stopping: Stopping
+) -> tuple[jobs.Listing, Outcome]:
+    """Everything that can be copied while the server runs, and once more what came or changed meanwhile."""
+    target = places.ours()
+    total = Outcome()
+    with step(emit, "copy", "artifacts copied") as told:
+        for _ in range(2):
+            units = [unit for unit in rows.planned(wanted).units if unit.copied]
+            listing = jobs.listed(units, lambda unit: places.of(unit.source), stopping)
+            waiting = jobs.pending(listing.jobs, manifest)
+            size = sum(job.entry.size for job in waiting)
+            jobs.refuse_without_room(size, target)
+            outcome = Copying(target, manifest, counted(progress(emit, "copy"), size), stopping).run(waiting)
+            total.changed = outcome.changed
+        total.files, total.bytes = len(listing.jobs), listing.bytes
+        told.verdict = CHANGED if total.files else OK
+        told.summary = (
+            f"{total.files:,} files, {amount(total.bytes)}, each read at both places" if total.files else "none"
+        )
+    if total.changed:
+        raise AgentError(
+            f"{total.changed} artifacts are being written just now, at their old places",
+            "wait until their runs have ended, then run the same command again",
+            "busy",
+        )
+    return listing, total
+
+
+def _backed_up(wanted: Wanted, operator: str, emit: Emit, stopping: Stopping) -> str:
+    """The id of a backup of the databases that was read back."""
+    from mlflow_provision.agent.backup.actions import act
+
+    settings = wanted.settings
+    if settings is None:
+        raise AgentError("a move needs a place for the backup that it makes first")
+    data = {"action": "make", "reason": REASON, "artifacts": False, "verify": True, "identity": wanted.identity}
+    made = as_user(wanted.owner, lambda: act(settings, data, operator, emit, stopping), stopping)
+    return str(made["backup"]["id"])
+
+
+def _switched(
+    wanted: Wanted, places: Places, copied: set[str], manifest: Manifest, emit: Emit, stopping: Stopping
+) -> tuple[Plan, float, list[dict[str, Any]], Proof]:
+    """The server stands still, its database is rewritten, it runs again, and is proved."""
+    noted = f"{wanted.moves}/{_ROWS}"
+    status = wanted.service.status()
+    ran = bool(status["running"])
+    with guarded(lambda: _back(wanted, ran)):
+        try:
+            with step(emit, "rewrite", "places rewritten") as told:
+                stopped = time.monotonic()
+                wanted.service.stop(lambda: False)
+                _journal(wanted)
+                plan, changed = rows.rewrite(wanted, copied, noted)
+                told.summary = f"{len(changed):,} in the tracking database"
+            with step(emit, "start", wanted.service.title) as told:
+                wanted.service.start(stopping)
+                seconds = round(time.monotonic() - stopped, 1)
+                told.summary = f"it was down for {seconds:.0f} s"
+            checks = _verified(wanted, emit, stopping)
+            proof = _proved(wanted, places, plan, copied, manifest, emit, stopping)
+            os.unlink(f"{wanted.moves}/{_JOURNAL}")
+        except BaseException as error:
+            raise _failed(wanted, error, ran, emit) from None
+    return plan, seconds, checks, proof
+
+
+def _verified(wanted: Wanted, emit: Emit, stopping: Stopping) -> list[dict[str, Any]]:
+    from mlflow_provision.agent.verify import verify
+
+    checks: list[dict[str, Any]] = verify(wanted.verify, emit, stopping)["checks"]
+    wrong = [f"{check['title']}: {check['summary']}" for check in checks if check["verdict"] == FAILED]
+    if wrong:
+        raise AgentError("the server does not pass its verification: " + "; ".join(wrong))
+    return checks
+
+
+def _proved(
+    wanted: Wanted, places: Places, plan: Plan, copied: set[str], manifest: Manifest, emit: Emit, stopping: Stopping
+) -> Proof:
+    units = [unit for unit in plan.units if not unit.copied or unit.to in copied]
+    sums = {one.to: one.sha256 for one in manifest.all()}
+    with step(emit, "proof", "artifacts read through the server") as told:
+        proof = proved(wanted.verify, units, places.ours, sums, wanted.thorough, stopping)
+        refuse_wrong(proof)
+        told.verdict, told.summary = OK, proof.summary()
+    return proof
+
+
+def _late(wanted: Wanted, places: Places, listing: jobs.Listing, manifest: Manifest, emit: Emit) -> int:
+    """What clients that still had the old place wrote until now: the server has moved, nothing may fail any more."""
+    try:
+        found = jobs.listed(listing.units, lambda unit: places.of(unit.source), lambda: False)
+        waiting = jobs.pending(found.jobs, manifest)
+        if not waiting:
+            return 0
+        with step(emit, "late", "artifacts that came meanwhile copied") as told:
+            outcome = Copying(places.ours(), manifest, lambda size: None, lambda: False).run(waiting)
+            told.summary = f"{outcome.files:,} files"
+            return outcome.files
+    except (AgentError, OSError):
+        return 0
+
+
+def _back(wanted: Wanted, ran: bool) -> str:
+    """The old places, and the server as it was. Safe to repeat."""
+    journal = f"{wanted.moves}/{_JOURNAL}"
+    if os.path.exists(journal):
+        wanted.service.stop(lambda: False)
+        rows.put_back(wanted, f"{wanted.moves}/{_ROWS}")
+        os.unlink(journal)
+    if not ran:
+        wanted.service.stop(lambda: False)
+        return "the places are as they were; the server is stopped, as it was"
+    wanted.service.start(lambda: False)
+    return "the places are as they were, and the server runs again"
+
+
+def _failed(wanted: Wanted, error: BaseException, ran: bool, emit: Emit) -> AgentError:
+    message, hint, kind = in_plain_words(error)
+    try:
+        with step(emit, "undo", "undoing the move") as told:
+            told.summary = _back(wanted, ran)
+        state = told.summary
+    except (AgentError, OSError) as worse:
+        again = "run the same command again: it goes on undoing first"
+        return AgentError(f"{message}\nAnd the way back failed: {in_plain_words(worse)[0]}", again, kind)
+    kept = "what was copied is kept, and not copied again"
+    return AgentError(
+        f"{message}\nNothing is lost: {state}; {kept}", hint or "mend that, then run the same command again", kind
+    )
+
+
+def _journal(wanted: Wanted) -> None:
+    # The rows of an earlier move must never be taken for those of this one.
+    replace(f"{wanted.moves}/{_ROWS}", "", 0o600)
+    replace(f"{wanted.moves}/{_JOURNAL}", json.dumps({"since": time.time()}) + "\n", 0o600)
+
+
+def _make_folder(wanted: Wanted) -> None:
+    os.makedirs(wanted.moves, mode=0o700, exist_ok=True)
+
+
+def _counted(plan: Plan, listing: jobs.Listing) -> dict[str, Any]:
+    left = {**plan.left}
+    for why, places in listing.left.items():
+        left[why] = left.get(why, []) + places
+    kinds: dict[str, dict[str, int]] = {}
+    for unit in plan.units:
+        counts = kinds.setdefault(unit.kind, {"renamed": 0, "copied": 0})
+        counts["copied" if unit.copied else "renamed"] += 1
+    sources: dict[str, int] = {}
+    for unit in plan.units:
+        if unit.copied:
+            top = _top(unit)
+            sources[top] = sources.get(top, 0) + 1
+    return {
+        "rows": plan.counts(),
+        "units": kinds,
+        "sources": sources,
+        "left": left_in_words(left),
+        "unprotected": plan.unprotected,
+    }
+
+
+def _top(unit: Unit) -> str:
+    """What the places of many runs have in common, as MLflow names them."""
+    path = unit.source.path
+    top = path[: -len(unit.to)].rstrip("/") if path.endswith(unit.to) else path
+    return Spot(unit.source.bucket, top).title
+
+
+def _known(wanted: Wanted) -> dict[str, list[Any]]:
+    path = f"{wanted.moves}/{_COPIED}"
+    if not os.path.exists(path):
+        return {}
+    manifest = Manifest(path)
+    try:
+        return {one.to: [one.source, one.size, one.mark] for one in manifest.all()}
+    finally:
+        manifest.close()
+
+
+def _room(wanted: Wanted) -> int | None:
+    """Bytes free where the copies go; None for a bucket."""
+    place = wanted.kept
+    if place.bucket or not os.path.isdir(place.path):
+        return None
+    return shutil.disk_usage(place.path).free
