@@ -179,6 +179,32 @@ class Layout:
         return PurePosixPath("/etc/systemd/system") / self.backup_timer
 
     @property
+    def gc_state(self) -> PurePosixPath:
+        """The service user's: lock, and what happened last, of the collection of what was deleted."""
+        return self.base / "gc"
+
+    @property
+    def gc_job(self) -> PurePosixPath:
+        """What a scheduled collection does. It has no keys: those of the server are used."""
+        return self.etc / "gc.json"
+
+    @property
+    def gc_unit(self) -> str:
+        return f"mlflow-{self.deployment.name}-gc.service"
+
+    @property
+    def gc_unit_file(self) -> PurePosixPath:
+        return PurePosixPath("/etc/systemd/system") / self.gc_unit
+
+    @property
+    def gc_timer(self) -> str:
+        return f"mlflow-{self.deployment.name}-gc.timer"
+
+    @property
+    def gc_timer_file(self) -> PurePosixPath:
+        return PurePosixPath("/etc/systemd/system") / self.gc_timer
+
+    @property
     def cache(self) -> PurePosixPath | None:
         """uv's cache; in user scope uv's own default, which other programs share."""
         return PurePosixPath("/var/cache/mlflow-provision/uv") if self.system else None

@@ -20,6 +20,7 @@ def removal(deployment: Deployment, facts: dict[str, Any], delete_data: bool) ->
     found: list[Resource] = (
         [
             TimerAbsent("backup-timer", layout.backup_timer, layout.backup_unit),
+            TimerAbsent("gc-timer", layout.gc_timer, layout.gc_unit),
             ServiceAbsent("service", layout.unit, str(layout.unit_file)),
         ]
         if layout.system
@@ -33,6 +34,7 @@ def removal(deployment: Deployment, facts: dict[str, Any], delete_data: bool) ->
         parts = [layout.venv, layout.start_script, layout.state, layout.pid_file, layout.log, layout.server_env]
         parts += [layout.auth_config, layout.aws_credentials.parent, layout.temporary]
         parts += [layout.deployment_file, layout.agent, layout.backup_job, layout.backup_state, layout.notes]
+        parts += [layout.gc_job, layout.gc_state]
         found += [PathAbsent(part.name, str(part)) for part in parts]
         if not layout.system:
             found.append(PathAbsent("run", str(layout.runtime)))

@@ -20,14 +20,14 @@ from mlflow_provision.agent.resources.store_access import StoreAccess
 from mlflow_provision.agent.resources.symlink import Symlink
 from mlflow_provision.agent.resources.user import User
 from mlflow_provision.agent.resources.uv import Uv
-from mlflow_provision.blueprint import environment, permissions, schedule, service
+from mlflow_provision.blueprint import collecting, environment, permissions, schedule, service
 from mlflow_provision.blueprint.render import render
 from mlflow_provision.config import Deployment, Secrets
 from mlflow_provision.layout import Layout
 from mlflow_provision.requirements import SUPPORTED_PYTHON, constraints, release_name, requirements
 from mlflow_provision.uv_pin import UV_VERSION, UV_WHEELS
 
-_SERVER_SECRETS = ("MLFLOW_FLASK_SERVER_SECRET_KEY", "MLFLOW_CRYPTO_KEK_PASSPHRASE")
+SERVER_SECRETS = ("MLFLOW_FLASK_SERVER_SECRET_KEY", "MLFLOW_CRYPTO_KEK_PASSPHRASE")
 _AWS_SECRET_KEYS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 
 
@@ -49,6 +49,7 @@ def blueprint(deployment: Deployment, secrets: Secrets, facts: dict[str, Any], o
         *schedule.deployment_file(layout),
         *(schedule.ready(layout) if deployment.backup.destination else []),
         *schedule.scheduled(layout, secrets),
+        *collecting.scheduled(layout),
     ]
     return [*resources, _record(layout, resources, operator)]
 
@@ -168,7 +169,7 @@ def _configuration(layout: Layout, facts: dict[str, Any]) -> list[Resource]:
     )
     readable = permissions.readable(layout)
     found: list[Resource] = [
-        GeneratedSecrets("secrets.env", str(layout.secrets_env), _SERVER_SECRETS, *readable),
+        GeneratedSecrets("secrets.env", str(layout.secrets_env), SERVER_SECRETS, *readable),
         File("server.env", str(layout.server_env), env, *readable),
         File("basic_auth.ini", str(layout.auth_config), auth, *readable, ("admin_password",)),
         Symlink("venv", str(layout.venv), str(release_path(layout))),

@@ -104,7 +104,7 @@ def scheduled(layout: Layout, secrets: Secrets) -> list[Resource]:
         return unscheduled(layout)
     root = permissions.root(layout)
     found: list[Resource] = [
-        InstalledAgent("agent", str(layout.agent), *root),
+        *agent(layout),
         File("backup-job", str(layout.backup_job), job(layout, secrets), *permissions.readable(layout), SECRET_KEYS),
     ]
     if layout.system:
@@ -124,8 +124,15 @@ def unscheduled(layout: Layout) -> list[Resource]:
     return [
         *absent,
         PathAbsent("backup-job", str(layout.backup_job)),
-        PathAbsent("agent", str(layout.agent)),
+        *agent(layout),
     ]
+
+
+def agent(layout: Layout) -> list[Resource]:
+    """The program that timers start, where there is one."""
+    if layout.deployment.backup.scheduled or layout.deployment.gc.scheduled:
+        return [InstalledAgent("agent", str(layout.agent), *permissions.root(layout))]
+    return [PathAbsent("agent", str(layout.agent))]
 
 
 def job(layout: Layout, secrets: Secrets) -> str:

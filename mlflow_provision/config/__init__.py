@@ -7,6 +7,7 @@ from mlflow_provision.config.deployment import (
     Auth,
     Backup,
     Deployment,
+    Gc,
     MLflow,
     Secrets,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "Auth",
     "Backup",
     "Deployment",
+    "Gc",
     "MLflow",
     "Secrets",
     "as_toml",

@@ -78,6 +78,16 @@ class Backup:
         return bool(self.destination) and self.schedule != OFF and not self.with_operator
 
 
+@dataclass(frozen=True)
+class Gc:
+    schedule: str = setting("off", "when the host removes for good what was deleted: daily, weekly, monthly or off")
+    older_than: str = setting("30d", "what was deleted less long ago stays")
+
+    @property
+    def scheduled(self) -> bool:
+        return self.schedule != OFF
+
+
 OPERATOR = "operator:"  # begins a destination on the operator's machine
 OFF = "off"
 OF_A_BUCKET = ("region", "endpoint_url", "credentials", "profile")  # keys that no other place for backups has
@@ -107,6 +117,7 @@ class Deployment:
     artifacts: Artifacts = field(default_factory=Artifacts)
     auth: Auth = field(default_factory=Auth)
     backup: Backup = field(default_factory=Backup)
+    gc: Gc = field(default_factory=Gc)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "root", without_last_slash(self.root))

@@ -8,6 +8,7 @@ from mlflow_provision.config.deployment import Deployment
 from mlflow_provision.config.rules.artifacts import artifacts_problems
 from mlflow_provision.config.rules.auth import auth_problems
 from mlflow_provision.config.rules.backup import backup_problems
+from mlflow_provision.config.rules.gc import gc_problems
 from mlflow_provision.config.rules.mlflow import mlflow_problems
 from mlflow_provision.config.rules.target import target_problems
 from mlflow_provision.errors import ExitCode, ProvisionError
@@ -21,6 +22,7 @@ def validate(deployment: Deployment) -> list[str]:
         *artifacts_problems(deployment),
         *auth_problems(deployment.auth),
         *backup_problems(deployment),
+        *gc_problems(deployment.gc),
     ]
 
 

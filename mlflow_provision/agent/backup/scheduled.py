@@ -1,4 +1,5 @@
-"""A backup without an operator, started by a timer: made, verified now and then, and the old ones pruned.
+"""A backup without an operator, started by a timer: made, verified now and then, and the old ones pruned. Timers that
+do other things start here too.
 
 What happened stands in the journal, in the exit code, in what `status` reads, and at the ping URL.
 """
@@ -38,6 +39,11 @@ def main() -> int:
         job = json.loads(Path(sys.argv[1]).read_text())
     except (OSError, ValueError, IndexError) as error:
         return _say(f"failed: the job cannot be read: {error}", NOT_MADE)
+    if job.get("does") == "gc":
+        from mlflow_provision.agent import collection
+        from mlflow_provision.agent.collection import scheduled
+
+        return scheduled.carried_out(job, collection.serve, stop.is_set)
     from mlflow_provision.agent.backup import serve
 
     return carried_out(job, serve, stop.is_set)

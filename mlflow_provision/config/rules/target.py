@@ -36,6 +36,8 @@ def name_problem(name: str) -> str | None:
         return f"{shown(name)} is a folder we keep beside the deployments: use another name"
     if name.endswith("-backup"):
         return f"{shown(name)} cannot be used: mlflow-{name} is the unit that backs up {shown(name[:-7])}"
+    if name.endswith("-gc"):
+        return f"{shown(name)} cannot be used: mlflow-{name} is the unit that cleans up {shown(name[:-3])}"
     if not NAME.fullmatch(name) or name.endswith("-"):
         return f"{shown(name)} cannot be used: 1 to 25 small letters, digits and '-', a letter first, no '-' at the end"
     return None
