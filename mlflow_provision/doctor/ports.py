@@ -18,12 +18,14 @@ def forwarding(case: Case) -> Finding:
     """Does sshd open a way to the port? Only a tunnel needs one."""
     from mlflow_provision.tunnel.route import needs_tunnel, remote_end
 
-    transport = transport_of(case.host)
-    if transport is None or not needs_tunnel(case.deployment):
+    if not needs_tunnel(case.deployment):
         return found("forwarding", SKIPPED, "no tunnel is needed")
     if not case.server_answers:
         return found("forwarding", SKIPPED, "the server does not answer on its host")
     case.begin("forwarding")
+    transport = transport_of(case.host)
+    if transport is None:
+        return found("forwarding", SKIPPED, "it is not reached over SSH")
     address, _, port = remote_end(case.deployment).rpartition(":")
     return _opened(transport, address.strip("[]"), int(port))
 
