@@ -23,6 +23,8 @@ COMMANDS = {
     "restore": ("restore", "Put a backup back: on its host, or on a new one."),
     "upgrade": ("upgrade", "Give a server another MLflow, with all that it has."),
     "rollback": ("rollback", "Go back to the MLflow that a server had before."),
+    "user": ("user", "Users of a server: list, add, remove, passwords, permissions."),
+    "rotate": ("rotate", "Change a password, an AWS key or a secret wherever it is used."),
     "gc": ("gc", "Remove for good what was deleted in MLflow, with its artifacts."),
     "list": ("list", "List the deployments known on this machine."),
     "tunnel": ("tunnel", "Reach a server from this machine, over SSH."),

@@ -22,7 +22,10 @@ def role(data: dict[str, Any]) -> dict[str, str]:
 
 
 def store(data: dict[str, Any], emit: Callable[[Event], None]) -> dict[str, Any]:
-    """Put, get, list and delete under a destination. Raises AgentError of kind "store" with all that is missing."""
+    """Put, get, list and (unless "append_only") delete under a destination.
+
+    Raises AgentError of kind "store" with all that is missing.
+    """
     keys = Credentials(data["access_key_id"], data["secret_access_key"], data["session_token"])
     metadata_url = data.get("metadata_url", "")
     prove(
@@ -32,5 +35,7 @@ def store(data: dict[str, Any], emit: Callable[[Event], None]) -> dict[str, Any]
         keys,
         metadata_url,
         lambda line: emit(Output(STEP, line)),
+        data.get("section", "artifacts"),
+        data.get("append_only", False),
     )
     return {}

@@ -1,0 +1,46 @@
+"""`user list`: who may use the server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from mlflow_provision.cli.command import reports, shown
+from mlflow_provision.cli.connection import accept_flag
+from mlflow_provision.cli.deployments import named
+from mlflow_provision.cli.user.reached import asked_server
+from mlflow_provision.console.text import plural
+
+if TYPE_CHECKING:
+    from mlflow_provision.console import Console
+    from mlflow_provision.users import User
+
+HEADER = ("USER", "", "ROLES", "WAS GIVEN")
+
+
+@click.command("list")
+@named
+@accept_flag
+@reports
+def list_command(console: Console, name: str | None, accept_new_host_key: bool) -> None:
+    """List the users of a server: who is an administrator, their roles, and on how many things they have permissions of
+    their own."""
+    from mlflow_provision.users import listed
+
+    with asked_server(console, name, accept_new_host_key) as (reached, _), console.busy("Asking the server"):
+        users = listed(reached)
+    console.document.details["users"] = users
+    console.table(HEADER, [_row(user, reached.admin) for user in users])
+    default = reached.deployment.auth.default_permission
+    console.say(f"Where a user was given nothing: {default}. Each has MANAGE on what they make.", "faint")
+    if len(users) == 1:
+        console.say(f"Add one: {shown('user', 'add', 'USERNAME', reached.deployment.name)}")
+
+
+def _row(user: User, admin: str) -> tuple[str, str, str, str]:
+    kind = "administrator" if user["admin"] else ""
+    if user["username"] == admin:
+        kind = "administrator of this deployment" if user["admin"] else "no administrator any more"
+    own = [grant for grant in user["grants"] if not grant["role"]]
+    return user["username"], kind, ", ".join(user["roles"]), plural(len(own), "permission") if own else ""

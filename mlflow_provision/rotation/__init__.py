@@ -1,0 +1,1 @@
+"""Secrets changed everywhere they are used, without printing: the new one in, proved, then the old one forgotten."""
