@@ -1,0 +1,84 @@
+"""Does the server answer, to whom it should, and to nobody else? Asked the way its users ask."""
+
+from __future__ import annotations
+
+from typing import Callable
+
+from mlflow_provision.agent import running
+from mlflow_provision.agent.doctor.checks import users
+from mlflow_provision.agent.doctor.finding import Finding, Skip, bad, ok
+from mlflow_provision.agent.doctor.patient import Patient
+from mlflow_provision.agent.http import NoAnswer
+from mlflow_provision.agent.password_hash import matches
+from mlflow_provision.agent.verify import access
+from mlflow_provision.agent.verify.checks import Failed, ServerError, Skipped
+from mlflow_provision.agent.verify.log import ServerLog
+
+
+def health(patient: Patient) -> Finding:
+    """The server says that it is well."""
+    reason = running.health(patient.server.url, timeout=10.0)
+    if not reason:
+        return ok(f"{patient.server.url}/health answers 200")
+    words = running.relevant([line.text for line in patient.journal.server[-200:]], 5)
+    return bad(f"{patient.server.url}: {reason}" + (f"; its log ends with:\n{words}" if words else ""))
+
+
+def host_check(patient: Patient) -> Finding:
+    """It answers to its names, and refuses others."""
+    allowed = patient.environment.get("MLFLOW_SERVER_ALLOWED_HOSTS", "MLflow's defaults")
+    if not patient.server.hosts:
+        raise Skip("it has no names")
+    return _tried(
+        patient, [lambda: access.hosts(patient.server), lambda: access.foreign_host(patient.server)], allowed=allowed
+    )
+
+
+def origin_check(patient: Patient) -> Finding:
+    """Its own web page may write, those of others may not."""
+    allowed = patient.environment.get("MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", "MLflow's defaults")
+    return _tried(
+        patient,
+        # Without a login: the origin is looked at first, and whoever passes is asked for one.
+        [lambda: access.origins(patient.server, logged_in=False), lambda: access.foreign_origin(patient.server)],
+        allowed=allowed,
+    )
+
+
+def login(patient: Patient) -> Finding:
+    """Nobody gets in without a password, and the administrator with it."""
+    open_door = _tried(patient, [lambda: access.anonymous(patient.server)])
+    if open_door.verdict != "ok" or not patient.server.password:
+        if open_door.verdict == "ok":
+            raise Skip("the administrator's password is not known on the operator's machine; strangers are refused")
+        return open_door
+    found = _tried(patient, [lambda: access.login(patient.server)])
+    return found if found.verdict == "ok" else bad(f"{found.evidence}{_why(patient)}", **found.data)
+
+
+def _why(patient: Patient) -> str:
+    """What the database of users says about a login that failed."""
+    name = patient.server.username
+    known = {user.name: user for user in users.listed(patient)}
+    if name not in known:
+        return f"; {patient.databases['basic_auth.db']} has no user {name}" if known else ""
+    if not known[name].is_admin:
+        return f"; {name} is no administrator there any more"
+    if matches(known[name].password_hash, patient.server.password):
+        return "; the password does fit the database: the server uses another one, or must be restarted"
+    return "; the password does not fit the database: it was changed on the server"
+
+
+def _tried(patient: Patient, attempts: list[Callable[[], str]], **data: str) -> Finding:
+    log = ServerLog(patient.server)
+    said = []
+    for attempt in attempts:
+        try:
+            said.append(attempt())
+        except Skipped:
+            continue
+        except ServerError as reason:
+            return bad(": ".join(part for part in (str(reason), log.last_exception()) if part), **data)
+        except (Failed, NoAnswer, ValueError, KeyError, TypeError) as reason:
+            return bad(str(reason), **data)
+    return ok("; ".join(said), **data)
