@@ -29,7 +29,7 @@ def guided(
     """Ask what is not known yet, show it all, and do what the person then decides."""
     from mlflow_provision.host import connect
     from mlflow_provision.wizard.answers import keep
-    from mlflow_provision.wizard.conversation import Conversation
+    from mlflow_provision.wizard.conversation import Conversation, Upgrade
     from mlflow_provision.wizard.order import QUESTIONS
     from mlflow_provision.wizard.reality import Reality
 
@@ -50,8 +50,13 @@ def guided(
     try:
         decision = _decided(console, talk, reality, manner)
         return _done(console, talk, reality, decision) if decision else None
+    except Upgrade as instead:
+        to_upgrade = instead.name
     finally:
         reality.close()
+    from mlflow_provision.cli.upgrade import KEEP, upgrade
+
+    return upgrade(console, to_upgrade, "", False, KEEP, manner.yes, manner.accept_new_host_key)
 
 
 def _decided(console: Console, talk: Conversation, reality: Reality, manner: Manner) -> Decision | None:

@@ -62,14 +62,21 @@ def upgrade_command(
     mlflow-provision upgrade prod
     mlflow-provision upgrade prod --to latest
     """
-    from mlflow_provision import upgrading
-
     if version == "":  # an unset variable in a script
         raise ProvisionError("--to: is empty", "give a version, or leave out --to", ExitCode.USAGE)
+    return upgrade(console, name, version or "", dry_run, keep, yes, accept_new_host_key)
+
+
+def upgrade(
+    console: Console, name: str | None, version: str, dry_run: bool, keep: int, yes: bool, accept_new_host_key: bool
+) -> ExitCode | None:
+    """Look, show, ask, upgrade; or rehearse it."""
+    from mlflow_provision import upgrading
+
     with reached(console, name, accept_new_host_key) as (site, path), _our_words():
         if site.facts["upgrading"]:
             site = taken_back(console, site)
-        wanted = upgrading.target(site, version or "")
+        wanted = upgrading.target(site, version)
         if wanted == site.version:
             note_version(path, wanted)
             say_nothing_to_do(console, site)

@@ -20,6 +20,14 @@ class Leave(Exception):
     """The person wants everything to stay as it is."""
 
 
+class Upgrade(Exception):
+    """The person wants another MLflow for the server of this name, which is another command."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
 class AskAgain(Exception):
     """The question stays open, and others before it may be open again."""
 
@@ -105,7 +113,7 @@ class Question:
 def converse(talk: Conversation, again: Collection[str] = ()) -> None:
     """Ask what is open, in order; the ids in `again` even if they were answered. `Back` returns to the one before.
 
-    What the world refuses is told, and asked again. Raises Leave, KeyboardInterrupt, EOFError.
+    What the world refuses is told, and asked again. Raises Leave, Upgrade, KeyboardInterrupt, EOFError.
     """
     talk.answers.done -= set(again)
     asked: list[Question] = []

@@ -11,7 +11,7 @@ from mlflow_provision.aws.security_groups import Exposure, Opening
 from mlflow_provision.config import Artifacts, Backup, Deployment, Secrets, validate
 from mlflow_provision.errors import ProvisionError
 from mlflow_provision.wizard.answers import Answers
-from mlflow_provision.wizard.conversation import Leave, converse
+from mlflow_provision.wizard.conversation import Leave, Upgrade, converse
 from mlflow_provision.wizard.summary import lines
 from tests.unit.wizard_world import BACK, CTRL_C, Evening, FakeWorld, evening
 
@@ -417,6 +417,31 @@ def test_a_server_of_ours_can_be_changed() -> None:
     assert it.person.asked == [WHERE, ADDRESS, "There is a server already. What now?"]
     converse(it.talk, {"network.port"})
     assert it.person.asked[3:] == ["Port"]
+
+
+def test_one_with_an_older_mlflow_can_be_upgraded() -> None:
+    known = {"server": Deployment("server", "ubuntu@203.0.113.7")}
+    older = {**OURS, "mlflow_version": "3.10.1"}
+    with pytest.raises(Upgrade) as wish:
+        run(
+            FakeWorld(known=known, changed_facts={"deployments": [older]}),
+            {**TO_HOST, "There is a server already": "upgrade server"},
+        )
+    assert wish.value.name == "server"
+
+
+@pytest.mark.parametrize(
+    ("version", "here", "offered"), [("3.10.1", True, True), ("3.10.1", False, False), ("3.17.2", True, False)]
+)
+def test_an_upgrade_is_offered_where_there_is_one(version: str, here: bool, offered: bool) -> None:
+    known = {"server": Deployment("server", "ubuntu@203.0.113.7" if here else "ubuntu@elsewhere")}
+    it = run(
+        FakeWorld(known=known, changed_facts={"deployments": [{**OURS, "mlflow_version": version}]}),
+        {**TO_HOST, "There is a server already": "beside", "What should it be called?": "blue"},
+    )
+    choices = {choice.value: choice for choice in it.person.offered["There is a server already. What now?"]}
+    assert ("upgrade server" in choices) is offered
+    assert not offered or "from MLflow 3.10.1 to 3.17.2" in choices["upgrade server"].note
 
 
 def test_or_left_alone() -> None:

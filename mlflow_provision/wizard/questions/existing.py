@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from mlflow_provision.config import DEFAULT_MLFLOW_VERSION
 from mlflow_provision.config.rules.target import name_problem
 from mlflow_provision.errors import ProvisionError
+from mlflow_provision.version import newer
 from mlflow_provision.wizard.answers import DEFAULT_NAME
 from mlflow_provision.wizard.asking import Choice
-from mlflow_provision.wizard.conversation import Conversation, Leave, Question
+from mlflow_provision.wizard.conversation import Conversation, Leave, Question, Upgrade
 from mlflow_provision.wizard.questions.where import LOCAL
 
-ADOPT, BESIDE, LEAVE, CHANGE = "adopt", "beside", "leave", "change "
+ADOPT, BESIDE, LEAVE, CHANGE, UPGRADE = "adopt", "beside", "leave", "change ", "upgrade "
 SUGGESTIONS = (DEFAULT_NAME, "staging", "dev", "prod")
 
 
 def choose_what(talk: Conversation) -> None:
-    choices = [_change(talk, one["name"], one["mlflow_version"], one["port"]) for one in talk.facts["deployments"]]
+    there = talk.facts["deployments"]
+    choices = [_change(talk, one["name"], one["mlflow_version"], one["port"]) for one in there]
+    choices += [_upgrade(one) for one in there if _known_here(talk, one["name"]) and _is_old(one)]
     old = talk.facts["old_server"]
     if old:
         note = "its runs, users and artifacts come along; the old one stays as it is, switched off"
@@ -25,6 +31,8 @@ def choose_what(talk: Conversation) -> None:
     answer = talk.ask.choose("There is a server already. What now?", choices, default, "TARGET, --name or --adopt")
     if answer == LEAVE:
         raise Leave
+    if answer.startswith(UPGRADE):
+        raise Upgrade(answer.removeprefix(UPGRADE))
     talk.answers.adopt = answer == ADOPT
     talk.answers.notes["existing"] = answer
     if answer == ADOPT:
@@ -61,13 +69,26 @@ def settle(talk: Conversation) -> None:
 
 
 def _change(talk: Conversation, name: str, version: str, port: int) -> Choice:
-    known = talk.world.deployments().get(name)
     what = f"MLflow {version}, port {port}"
-    if known is None or known.host != talk.answers.host:
+    if not _known_here(talk, name):
         return Choice(
             CHANGE + name, f"Change {name}", what, f"set up elsewhere: bring {name}.toml and {name}.secrets.toml here"
         )
     return Choice(CHANGE + name, f"Change {name}", what)
+
+
+def _upgrade(one: dict[str, Any]) -> Choice:
+    what = f"from MLflow {one['mlflow_version']} to {DEFAULT_MLFLOW_VERSION}; its runs, users and artifacts come along"
+    return Choice(UPGRADE + one["name"], f"Upgrade {one['name']}", what)
+
+
+def _is_old(one: dict[str, Any]) -> bool:
+    return bool(one["mlflow_version"]) and newer(DEFAULT_MLFLOW_VERSION, one["mlflow_version"])
+
+
+def _known_here(talk: Conversation, name: str) -> bool:
+    known = talk.world.deployments().get(name)
+    return known is not None and known.host == talk.answers.host
 
 
 def _start_from(talk: Conversation, name: str) -> None:
