@@ -153,6 +153,11 @@ class Layout:
         return self.base / "backup"
 
     @property
+    def moves(self) -> PurePosixPath:
+        """Root's: what moves of artifacts have copied, and from where."""
+        return self.base / "moves"
+
+    @property
     def backup_state(self) -> PurePosixPath:
         """The service user's: lock, scratch and what happened last."""
         return self.backup / "state"
