@@ -6,7 +6,7 @@ import os
 import pwd
 from typing import Any, Callable
 
-from mlflow_provision.agent.protocol import Event
+from mlflow_provision.agent.protocol import CHANGED, Event, Result
 
 
 def serve(
@@ -23,6 +23,9 @@ def serve(
     if data["action"] == "collect":
         _make_state(wanted.state, wanted.user)
     answer: dict[str, Any] = as_user(wanted.user, lambda: act(wanted, data, operator, emit, stopping), stopping)
+    if any(answer.get("removed", {}).values()):
+        # Here and not where it was done: the host's log hears only what is told by its own process.
+        emit(Result("removed", f"Removed from {wanted.deployment}", CHANGED, 0.0, answer["summary"]))
     return answer
 
 

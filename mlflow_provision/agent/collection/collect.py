@@ -45,20 +45,20 @@ class Collection:
             self.going = survey.located(self.trash, self.locations, self.wanted.tracking)
             totals = self.totals()
             found.verdict = OK
-            found.summary = f"{totals['runs']} runs, {totals['models']} models, {totals['experiments']} experiments"
+            found.summary = _words(totals)
         with step(self.emit, "artifacts", f"Their artifacts in {self.locations.own.title}") as found:
             survey.count(self.going, self.trash, self.stopping, self._counting("artifacts"))
             self.going = [one for one in self.going if one.experiment.doomed or one.folders]
             totals = self.totals()
             found.verdict = OK
-            found.summary = f"{totals['files']:,} files, {amount(totals['bytes'])}"
+            found.summary = _files(totals["files"], totals["bytes"])
         if with_orphans:
             with step(self.emit, "orphans", f"What belongs to nothing in {self.locations.own.title}") as found:
                 self.orphans = nobodys.found(self.wanted, self.locations, self.stopping, self._counting("orphans"))
                 if not sole_user:
                     nobodys.refuse_a_majority(self.orphans)
                 found.verdict = OK
-                found.summary = f"{len(self.orphans.folders):,} folders"
+                found.summary = _count(len(self.orphans.folders), "folder")
 
     def totals(self) -> dict[str, int]:
         """How much goes, without the orphans."""
@@ -82,19 +82,21 @@ class Collection:
     def remove(self) -> dict[str, Any]:
         """Remove what `look` has found. The answer tells what has gone, and what stays after all."""
         done = _Tally(self.emit, self.totals(), self.orphans)
-        if self.going:
+        try:
             with step(self.emit, "remove", f"Remove it from {self.wanted.deployment}") as removed:
-                try:
+                if self.going:
                     self._remove_all(done)
-                finally:
-                    removed.summary = done.summary()
-        if self.orphans and self.orphans.folders:
-            with step(self.emit, "remove-orphans", "Remove what belongs to nothing") as removed:
-                before = done.files, done.size
-                self._remove_orphans(done)
-                files, size = done.files - before[0], done.size - before[1]
-                removed.summary = f"{done.orphans:,} folders, {files:,} files, {amount(size)}"
-        return {"removed": done.as_json(), "kept": [vars(one) for one in self.trash.kept]}
+                if self.orphans:
+                    self._remove_orphans(done)
+                # What has changed is told once, by whoever writes the host's log: see `serve`.
+                removed.verdict = OK
+        except AgentError as error:
+            raise AgentError(f"{error.message}; removed until then: {done.summary()}", error.hint, error.kind) from None
+        return {
+            "removed": done.as_json(),
+            "summary": done.summary(),
+            "kept": [vars(one) for one in self.trash.kept],
+        }
 
     def _remove_all(self, done: _Tally) -> None:
         tasks = [(going, folder) for going in self.going for folder in going.folders]
@@ -221,14 +223,26 @@ class _Tally:
             self.models += folder.item.kind == trash.MODEL
 
     def summary(self) -> str:
-        return (
-            f"{self.runs:,} runs, {self.models:,} models, {self.experiments:,} experiments, "
-            f"{self.files:,} files, {amount(self.size)}"
-        )
+        items = _words(self.as_json())
+        return ", ".join(filter(None, [items, _files(self.files, self.size)]))
 
     def as_json(self) -> dict[str, int]:
         names = ("experiments", "runs", "models", "traces", "files", "orphans")
         return {**{name: getattr(self, name) for name in names}, "bytes": self.size}
+
+
+def _words(sums: dict[str, int]) -> str:
+    nouns = {"runs": "run", "models": "model", "traces": "trace", "experiments": "experiment"}
+    told = [_count(sums[key], noun) for key, noun in nouns.items() if sums[key]]
+    return ", ".join(told + ([_count(sums["orphans"], "orphaned folder")] if sums.get("orphans") else []))
+
+
+def _files(count: int, size: int) -> str:
+    return f"{_count(count, 'file')} of {amount(size)}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def act(wanted: Settings, data: dict[str, Any], operator: str, emit: Emit, stopping: Stopping) -> dict[str, Any]:
