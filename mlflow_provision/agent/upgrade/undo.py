@@ -22,15 +22,16 @@ HEALTHY, UNHEALTHY, STOPPED = "healthy", "unhealthy", "stopped"  # how the serve
 
 
 def undone(folder: str, emit: Emit) -> dict[str, Any]:
-    """Go back from what was interrupted, for whoever comes next: `{"action", "from", "to", "state"}`. Raises AgentError
-    of kind "none" when nothing is half-way."""
+    """Go back from what was interrupted, for whoever comes next: `{"action", "from", "to", "state"}`; `action` is ""
+    when nothing is half-way."""
+    nothing = {"action": "", "from": "", "to": "", "state": "nothing is half-way"}
     journal = Journal(folder)
+    if not journal.read():
+        return nothing
     with journal.held(PATIENCE):
         noted = journal.read()
-        if not noted:
-            raise AgentError(
-                "no upgrade is half-way", "to go back to an earlier version: mlflow-provision rollback", "none"
-            )
+        if not noted:  # somebody else was faster
+            return nothing
         state = go_back(folder, emit)
     return {"action": noted["action"], "from": noted["from"], "to": noted["to"], "state": state}
 
