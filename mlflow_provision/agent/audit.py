@@ -89,7 +89,7 @@ def read(path: str) -> tuple[list[dict[str, Any]], list[str]]:
 
 def serve(data: dict[str, Any], operator: str, emit: Emit, stopping: Callable[[], bool]) -> dict[str, Any]:
     """The verb `audit`: `{"entries", "problems"}` of the file `data["path"]`."""
-    entries, problems = read(data["path"])
+    entries, problems = read(os.path.expanduser(data["path"]))
     return {"entries": entries, "problems": problems}
 
 

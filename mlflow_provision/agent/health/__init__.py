@@ -8,6 +8,7 @@ import time
 from typing import Any, Callable
 
 from mlflow_provision.agent.health import certificate, counts, disks, files, growth, machine, newest, notes
+from mlflow_provision.agent.home import expanded
 from mlflow_provision.agent.protocol import AgentError, Event, in_words
 from mlflow_provision.agent.resources import from_json
 from mlflow_provision.agent.resources.record import load
@@ -30,15 +31,6 @@ def serve(
     for request in wanted:
         found[request["name"]]["newest"] = answers[request["notes"]]
     return {"host": machine.facts(), "deployments": found}
-
-
-def expanded(value: Any) -> Any:
-    """The same with `~` for the home folder in all paths of a request: no facts are asked before it."""
-    if isinstance(value, str):
-        return os.path.expanduser(value) if value == "~" or value.startswith("~/") else value
-    if isinstance(value, dict):
-        return {key: expanded(part) for key, part in value.items()}
-    return [expanded(part) for part in value] if isinstance(value, list) else value
 
 
 def _told(request: dict[str, Any]) -> dict[str, Any]:
