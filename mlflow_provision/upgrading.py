@@ -43,11 +43,11 @@ from mlflow_provision.version import newer
 
 # What people notice of an MLflow: (the first that has it, what it is). Each was run, or read in its code.
 _NOTES = (
-    ("3.5.1", "names that are not in allowed_hosts are refused (this host's own and its addresses are)"),
-    ("3.10.0", "a web page that a user visits can no longer write with that user's login"),
-    ("3.11.1", "administrators can list the users"),
-    ("3.12.0", "roles; and a good password is remembered for a minute: many times more requests each second"),
-    ("3.13.0", "the older routes of the API for permissions are gone: scripts that call them must change"),
+    ("3.5.1", "the server answers only to its own names, and to those in allowed_hosts"),
+    ("3.10.0", "other web pages can no longer write with the login of whoever visits them"),
+    ("3.11.1", "the list of users can be asked for"),
+    ("3.12.0", "roles; good passwords are remembered for a minute, which makes it many times faster"),
+    ("3.13.0", "older API routes for permissions are gone: scripts that call them must change"),
 )
 
 

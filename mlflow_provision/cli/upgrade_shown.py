@@ -12,7 +12,7 @@ from mlflow_provision.agent.protocol import Result
 from mlflow_provision.cli.address import address, needs_tunnel
 from mlflow_provision.cli.command import in_earnest, shown
 from mlflow_provision.cli.connection import where
-from mlflow_provision.console.text import ago, duration, plural, size
+from mlflow_provision.console.text import ago, duration, size
 from mlflow_provision.version import newer
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def say_summary(
         row(console, "" if number else "Brings", note)
     say_schema(console, look["schema"], target["schema"], version)
     titles = [PurePosixPath(file.title.rstrip("/")).name for file in files]
-    row(console, "Files", ", ".join(titles) + (" change, too" if titles else ""))
+    row(console, "Updates", ", ".join(titles))
     row(console, "Release", "is on the host already" if target["installed"] else "is installed beside the old one")
     free, needed = size(look["disk_free"]), size(look["disk_needed"])
     row(console, "Disk", f"up to {needed} of the {free} that are free")
@@ -126,8 +126,8 @@ def say_backup(console: Console, site: Site) -> None:
     if site.deployment.backup.destination:
         row(console, "Backup", f"first, and read back, to {place}")
     else:
-        row(console, "Backup", f"first, and read back, to {place} on the host: {site.deployment.name} has no place")
-        row(console, "", f"for backups yet ({shown('backup', site.deployment.name)})")
+        name = site.deployment.name
+        row(console, "Backup", f"first, and read back, to {place} on the host: {name} has no place of its own yet")
 
 
 def row(console: Console, label: str, text: str) -> None:
@@ -168,4 +168,4 @@ def _away(look: dict[str, Any]) -> str:
 def _way_back(name: str, keep: int) -> str:
     if keep < 2:
         return "none but the backup: --keep 1 throws the old release and its databases away"
-    return f"{shown('rollback', name)}, for the last {plural(keep - 1, 'upgrade')}"
+    return shown("rollback", name) + (f", for each of the last {keep - 1} upgrades" if keep > 2 else "")

@@ -103,18 +103,18 @@ class TestSummary:
             "Upgrade server on ubuntu@box",
             "  MLflow    3.10.1 → 3.17.2 (the newest that installs: 3.18.1)",
             "  Schema    aaa, ccc; what MLflow 3.17.2 has is seen when it is installed",
-            "  Files     resource server.env, resource start-script change, too",
+            "  Updates   resource server.env, resource start-script",
             "  Release   is installed beside the old one",
             "  Disk      up to 1.2 GB of the 40.0 GB that are free",
             "  Backup    first, and read back, to /var/backups/mlflow",
             "  Away for  a restart, and a copy and migration of 12 MB: --dry-run measures it",
-            "  Way back  mlflow-provision rollback server, for the last 2 upgrades",
+            "  Way back  mlflow-provision rollback server, for each of the last 2 upgrades",
             "If anything fails, server runs on with MLflow 3.10.1 and what it has now.",
             f"  Backup    {BACKUP} in /var/backups/mlflow",
             "  Removed   3.9.0-00000000",
         ):
             assert line in result.stdout.splitlines(), line
-        assert "3.11.1: administrators can list the users" in result.stdout and "+new" not in result.stdout
+        assert "3.11.1: the list of users can be asked for" in result.stdout and "+new" not in result.stdout
         (asked,) = host.asked("upgrade")
         assert asked["keep"] == 3 and asked["from"] == {"version": OLD, "release": "3.10.1-11111111"}
 
