@@ -10,7 +10,7 @@ from typing import Any
 
 from mlflow_provision import backups, preflight
 from mlflow_provision.agent.adoption import UNFINISHED
-from mlflow_provision.agent.protocol import CHANGED, Event, Result
+from mlflow_provision.agent.protocol import CHANGED, OK, Event, Result
 from mlflow_provision.agent.resources import to_json
 from mlflow_provision.blueprint.questions import facts_request
 from mlflow_provision.blueprint.upgrading import (
@@ -85,7 +85,10 @@ class Site:
         """The events of one request about the change to a version."""
         wanted = with_version(self.deployment, version)
         data = upgrade_request(wanted, self.secrets, self.facts, change, operator())
-        return backups.asked(self.host, "upgrade", data, self.backed_up)
+        usual = {resource["id"] for resource in (*data["install"], *data["resources"])}
+        for event in backups.asked(self.host, "upgrade", data, self.backed_up):
+            if not (isinstance(event, Result) and event.verdict == OK and event.step in usual):  # as it should be
+                yield event
 
 
 def site(host: Host, deployment: Deployment, secrets: Secrets) -> Site:

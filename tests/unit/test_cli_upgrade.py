@@ -114,6 +114,7 @@ class TestSummary:
             "  Removed   3.9.0-00000000",
         ):
             assert line in result.stdout.splitlines(), line
+        assert "changed migration  bbb" in result.stdout and "resource uv" not in result.stdout
         assert "3.11.1: the list of users can be asked for" in result.stdout and "+new" not in result.stdout
         (asked,) = host.asked("upgrade")
         assert asked["keep"] == 3 and asked["from"] == {"version": OLD, "release": "3.10.1-11111111"}

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from mlflow_provision.agent.protocol import CHANGED, Done, Event, Result, Start
+from mlflow_provision.agent.protocol import CHANGED, OK, Done, Event, Result, Start
 from mlflow_provision.host import Reply
 from tests.unit.fake_host import FakeHost
 
@@ -68,6 +68,8 @@ class UpgradeHost(FakeHost):
         self.requests.append((verb, data))
         action = data["action"]
         if action != "look":
+            yield Start("uv", "resource uv")
+            yield Result("uv", "resource uv", OK, 0.1, "as it should be")
             yield Start("migrate", "migration")
             yield Result("migrate", "migration", CHANGED, 1.5, "bbb")
         self._end(f"upgrade {action}")
@@ -85,8 +87,8 @@ class UpgradeHost(FakeHost):
         if data["action"] == "undo":
             return {"action": "upgrade", "from": OLD, "to": NEW, "state": f"it runs MLflow {OLD} again"}
         return {
-            "from": data["from"]["version"],
-            "to": data["to"]["version"],
+            "from": data["from"],
+            "to": {"version": data["to"]["version"], "release": data["to"]["release"].rpartition("/")[2]},
             "schema": steps,
             "seconds_down": 11.2,
             "checks": [],
