@@ -44,7 +44,8 @@ def spot(uri: str) -> Spot | None:
 
 def has_place(uri: str) -> bool:
     """Does it name a place that is not under the proxy yet?"""
-    return bool(uri) and not uri.startswith((PROXIED, *_REFERENCES))
+    ours = uri.startswith(PROXIED) and not uri.startswith(f"{PROXIED}/")  # which goes on with the name of a server
+    return bool(uri) and not ours and not uri.startswith(_REFERENCES)
 
 
 def inside(inner: Spot, outer: Spot) -> str | None:
