@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -11,6 +12,7 @@ from mlflow_provision.cli.doctor_shown import say_findings
 from mlflow_provision.cli.interrupt import stoppable
 from mlflow_provision.cli.planned import asked, say_plan, unasked
 from mlflow_provision.console.text import plural
+from mlflow_provision.errors import ExitCode, ProvisionError
 
 if TYPE_CHECKING:
     from mlflow_provision.console import Console
@@ -28,12 +30,16 @@ def fixed(console: Console, case: Case, yes: bool, everything: bool) -> Case:
         console.note(f"files and services cannot be put right: {found.refused}")
     if found.empty:
         return case
-    _announce(console, case, found)
-    if not _agreed(console, len(found.findings), yes):
+    console.say()
+    console.say("To be put right:", "strong")
+    for finding in found.findings:
+        console.say(f"  * {finding.headline}")
+    shown = _plan_shown(console, case, found)
+    if not _agreed(console, f"Put {plural(len(found.findings), 'finding')} right?", yes):
         console.say("Nothing was changed.")
         return case
     console.document.details["findings_before"] = [finding.as_json() for finding in case.findings]
-    _carry_out(console, case, found)
+    _carry_out(console, case, found, shown, yes)
     console.say()
     console.say("Looking again", "strong")
     try:
@@ -44,29 +50,34 @@ def fixed(console: Console, case: Case, yes: bool, everything: bool) -> Case:
     return after
 
 
-def _announce(console: Console, case: Case, found: Treatment) -> None:
+def _plan_shown(console: Console, case: Case, found: Treatment) -> bool:
+    """What setup's part of it would change. False: that cannot be seen before the host has put right the rest."""
     from mlflow_provision.doctor.fixing import planned
 
-    console.say()
-    console.say("To be put right:", "strong")
-    for finding in found.findings:
-        console.say(f"  * {finding.headline}")
-    if found.resources:
-        console.home = case.facts["home"] if case.deployment.scope == "user" else ""
+    if not found.resources:
+        return True
+    console.home = case.facts["home"] if case.deployment.scope == "user" else ""
+    try:
         with console.busy("Comparing"):
             results = console.steps(planned(case, found), shown=())
-        say_plan(console, results, diffs=False)
+    except ProvisionError as error:
+        if not found.mend or error.code is ExitCode.INTERRUPTED:
+            raise
+        console.say(f"What setup would change is seen when its files are put right: {error.message}")
+        return False
+    say_plan(console, results, diffs=False)
+    return True
 
 
-def _agreed(console: Console, count: int, yes: bool) -> bool:
+def _agreed(console: Console, question: str, yes: bool) -> bool:
     if yes:
         return True
     if not console.asks:
-        raise unasked(f"put {plural(count, 'finding')} right", "do it")
-    return asked(console, lambda: click.confirm(f"Put {plural(count, 'finding')} right?", err=True))
+        raise unasked("put it right", "do it")
+    return asked(console, lambda: click.confirm(question, err=True))
 
 
-def _carry_out(console: Console, case: Case, found: Treatment) -> None:
+def _carry_out(console: Console, case: Case, found: Treatment, shown: bool, yes: bool) -> None:
     from mlflow_provision.doctor.fixing import applied, mended, started
 
     with stoppable(console, case.reached):
@@ -75,6 +86,11 @@ def _carry_out(console: Console, case: Case, found: Treatment) -> None:
                 done = mended(case, found.mend)
             for what in done.values():
                 console.say(f"  {what}")
+    if not shown and (
+        not _plan_shown(console, case, replace(found, mend=())) or not _agreed(console, "Apply it?", yes)
+    ):
+        return
+    with stoppable(console, case.reached):
         if found.resources:
             console.steps(applied(case, found), shown=(CHANGED, FAILED))
         if found.start:

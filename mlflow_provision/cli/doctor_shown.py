@@ -88,5 +88,6 @@ def say_verdict(console: Console, case: Case, asked_to_fix: bool) -> None:
         console.say(f"{plural(wrong, 'thing')} wrong with {name}{more}.", "bad")
     curable = sum(bool(finding.fix) for finding in amiss(case.findings))
     if curable and not asked_to_fix and case.facts:
-        one = "one of them" if wrong + notable > curable and curable == 1 else "it" if curable == 1 else f"{curable}"
-        console.say(f"It can put {one} right: mlflow-provision doctor {name} --fix")
+        both = wrong + notable
+        which = "it" if curable == both == 1 else "all of it" if curable == both else f"{curable} of them"
+        console.say(f"It can put {which} right: mlflow-provision doctor {name} --fix")

@@ -27,6 +27,9 @@ def resources(case: Case) -> list[Resource]:
 
 
 def drift(case: Case) -> Finding:
+    """Ask for the plan, and judge it."""
+    from mlflow_provision.provision import plan
+
     applied = case.facts.get("applied")
     if not applied:
         return found("drift", SKIPPED, "nothing was set up yet")
@@ -43,30 +46,34 @@ def drift(case: Case) -> Finding:
             f'`mlflow-provision upgrade NAME --to {wanted}`, or write version = "{runs}" into the deployment file',
             fix="",
         )
+    differing: list[Result] = []
     try:
-        differing = _differing(case)
+        for event in plan(case.reached, resources(case)):
+            if isinstance(event, Result) and event.verdict == CHANGED:
+                differing.append(event)
     except ProvisionError as error:
         if error.code is ExitCode.INTERRUPTED:
             raise
-        return found("drift", UNKNOWN, error.message)
-    return _judged(differing, str(applied.get("tool_version") or ""), bool(case.wrong("service-running")))
+        if not _own(differing, case):
+            return found("drift", UNKNOWN, error.message)
+        found_so_far = _judged(_own(differing, case), str(applied.get("tool_version") or ""))
+        return replace(found_so_far, evidence=f"{found_so_far.evidence}\nno further: {error.message}")
+    return _judged(_own(differing, case), str(applied.get("tool_version") or ""))
 
 
-def _differing(case: Case) -> list[Result]:
-    from mlflow_provision.provision import plan
+def _own(differing: list[Result], case: Case) -> list[Result]:
+    """Without what other checks tell (a server that does not run), and the record, which tells only that something
+    else changed."""
+    stopped = bool(case.wrong("service-running"))
+    return [one for one in differing if one.step != "record" and not (stopped and one.step == "service")]
 
-    events = plan(case.reached, resources(case))
-    return [event for event in events if isinstance(event, Result) and event.verdict == CHANGED]
 
-
-def _judged(differing: list[Result], tool_version: str, stopped: bool) -> Finding:
-    # A server that does not run has a check of its own; the record tells only that something else changed.
-    itself = [one for one in differing if one.step != "record" and not (stopped and one.step == "service")]
-    if not itself:
+def _judged(differing: list[Result], tool_version: str) -> Finding:
+    if not differing:
         return found("drift", OK, "nothing differs")
-    shown = [f"{one.title}: {one.summary}" for one in itself[:MOST_SHOWN]]
-    if len(itself) > MOST_SHOWN:
-        shown.append(f"… and {len(itself) - MOST_SHOWN} more")
+    shown = [f"{one.title}: {one.summary}" for one in differing[:MOST_SHOWN]]
+    if len(differing) > MOST_SHOWN:
+        shown.append(f"… and {len(differing) - MOST_SHOWN} more")
     if tool_version and tool_version != __version__:
         cause = f"It was set up by mlflow-provision {tool_version}; this is {__version__}, which makes it differently."
         return found("drift", WARN, "\n".join(shown), cause)

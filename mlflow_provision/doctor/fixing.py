@@ -60,10 +60,21 @@ def _resources(case: Case, reinstall: bool) -> list[Resource]:
     found = resources(case)
     if not reinstall:
         return found
+    _can_install(case)
     # Without its stamp a release is half installed, and installed again over itself: one that did not come from here
     # would take another path.
     release = next(one for one in found if one.id == "release")
     return [PathAbsent(STAMP, f"{_path_of(release)}/release.json"), *found]
+
+
+def _can_install(case: Case) -> None:
+    """What is broken goes on half working until it is restarted: it is not removed where nothing can take its place."""
+    from mlflow_provision.blueprint import facts_request
+    from mlflow_provision.host import answer
+
+    index = answer(case.reached, "facts", {**facts_request(case.deployment), "release": ""})["index"]
+    if index["error"]:
+        raise ProvisionError(index["error"], index["hint"])
 
 
 def _path_of(release: Resource) -> str:

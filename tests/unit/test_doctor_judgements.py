@@ -16,7 +16,7 @@ from mlflow_provision.aws.security_groups import Admission, Exposure, Opening, s
 from mlflow_provision.config import Artifacts, Deployment, MLflow, Secrets, save_secrets
 from mlflow_provision.doctor import certificate, firewall, host_checks, secrets
 from mlflow_provision.doctor.case import Case
-from mlflow_provision.doctor.drift import _judged
+from mlflow_provision.doctor.drift import _judged, _own
 from mlflow_provision.doctor.finding import addressed, found
 from mlflow_provision.errors import ProvisionError
 
@@ -118,20 +118,23 @@ def result(step: str) -> Result:
 
 
 def test_drift_tells_what_differs() -> None:
-    assert _judged([], __version__, stopped=False).verdict == "ok"
-    finding = _judged([result("unit"), result("record")], __version__, stopped=False)
+    assert _judged([], __version__).verdict == "ok"
+    finding = _judged([result("unit")], __version__)
     assert finding.verdict == "bad" and finding.evidence == "resource unit: update" and finding.fix == "apply"
-    many = _judged([result(str(number)) for number in range(20)], __version__, stopped=False)
+    many = _judged([result(str(number)) for number in range(20)], __version__)
     assert "… and 12 more" in many.evidence
 
 
 def test_what_other_checks_tell_is_no_drift() -> None:
-    assert _judged([result("service"), result("record")], __version__, stopped=True).verdict == "ok"
-    assert _judged([result("service")], __version__, stopped=False).verdict == "bad"
+    one = case()
+    differing = [result("service"), result("record")]
+    assert [left.step for left in _own(differing, one)] == ["service"]
+    one.add(found("service-running", "bad", "it was stopped"))
+    assert _own(differing, one) == []
 
 
 def test_a_newer_tool_than_the_one_that_set_it_up_is_worth_a_look() -> None:
-    finding = _judged([result("agent")], "0.0.1", stopped=False)
+    finding = _judged([result("agent")], "0.0.1")
     assert finding.verdict == "warn" and "0.0.1" in finding.cause and finding.fix == "apply"
 
 
@@ -198,7 +201,12 @@ def test_a_port_that_is_open_to_the_world(
     monkeypatch: pytest.MonkeyPatch, seen: Exposure | None, listen: str, verdict: str
 ) -> None:
     asked: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(security_groups, "exposure", lambda *words: asked.append(words) or seen)
+
+    def exposure_of(*words: Any) -> Exposure | None:
+        asked.append(words)
+        return seen
+
+    monkeypatch.setattr(security_groups, "exposure", exposure_of)
     finding = firewall.exposed(case(host=f"ubuntu@{EC2_NAME}", mlflow=MLflow(listen=listen)))
     assert finding.verdict == verdict
     assert asked == [("", "eu-west-1", EC2_NAME, 5000)]

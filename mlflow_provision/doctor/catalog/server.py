@@ -25,17 +25,17 @@ ENTRIES = (
         "it runs",
         "it does not run",
         Row(
-            "the server started and died",
-            "The last lines of its log follow.",
-            "They say why; `mlflow-provision logs NAME --errors`, or `sudo journalctl -u mlflow-NAME -n 200` on the "
-            "host, has all of them.",
+            "nothing answers, and `status` says that it is not running",
+            "Somebody stopped it; or, in user scope, the machine was restarted: nobody starts it there.",
+            "`mlflow-provision start NAME`; if it dies again, `mlflow-provision logs NAME --errors` says why.",
         ),
         START,
         (
             Row(
-                "nothing answers, and `status` says that it is not running",
-                "Somebody stopped it; or, in user scope, the machine was restarted: nobody starts it there.",
-                "`mlflow-provision start NAME`",
+                "the server started and died",
+                "The last lines of its log follow.",
+                "They say why; `mlflow-provision logs NAME --errors`, or `sudo journalctl -u mlflow-NAME -n 200` on "
+                "the host, has all of them.",
             ),
         ),
     ),
