@@ -76,7 +76,7 @@ def read(path: str) -> tuple[list[dict[str, Any]], list[str]]:
         try:
             entry = json.loads(line)
             told = entry.pop("before")
-        except (ValueError, KeyError, AttributeError):
+        except (ValueError, KeyError, AttributeError, TypeError):
             problems.append(f"line {number} is no entry of ours")
             before = _sum(line)
             continue

@@ -7,6 +7,7 @@ What happened stands in the journal, in the exit code, in what `status` reads, a
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import threading
@@ -46,7 +47,17 @@ def main() -> int:
         return scheduled.carried_out(job, collection.serve, stop.is_set)
     from mlflow_provision.agent.backup import serve
 
+    note_room(job["settings"])
     return carried_out(job, serve, stop.is_set)
+
+
+def note_room(settings: dict[str, Any]) -> None:
+    """For `status`, which tells how fast disks fill: every server with a schedule is looked at now and then."""
+    from mlflow_provision.agent.health import growth
+
+    folders = [os.path.dirname(settings["source"]["databases"]["mlflow.db"])]
+    folders += [settings["source"]["artifacts"], settings["place"]["destination"]]
+    growth.note(settings["state"], {path: path for path in folders if path.startswith("/")}, time.time())
 
 
 def carried_out(job: dict[str, Any], serve: Serve, stopping: Callable[[], bool]) -> int:
