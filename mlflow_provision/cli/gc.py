@@ -12,7 +12,6 @@ from mlflow_provision.cli.deployments import chosen, named
 from mlflow_provision.cli.gc_shown import all_of, say_kept, say_removed, say_report
 from mlflow_provision.cli.interrupt import stoppable
 from mlflow_provision.cli.planned import asked, unasked
-from mlflow_provision.console import DIFFERENCES
 from mlflow_provision.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def gc_command(
             console.steps(collecting.found(reached), shown=())
         report = console.answer
         console.document.details["gc"] = report
-        say_report(console, deployment.name, reached.age, report)
+        say_report(console, deployment, reached.age, report)
         if line := collecting.crontab_line(reached):
             console.note(f"nothing on this machine does this by itself. To have it done, add to `crontab -e`: {line}")
         if not collecting.anything(report):
@@ -75,7 +74,7 @@ def gc_command(
             console.say("Nothing was removed.")
             return ExitCode.FAILED
         with stoppable(console, host):
-            console.steps(collecting.collected(reached, report), shown=DIFFERENCES)
+            console.steps(collecting.collected(reached, report), shown=())
     console.document.details["gc"] = console.answer
     told = {kept["id"] for kept in report["kept"]}
     say_kept(console, [kept for kept in console.answer["kept"] if kept["id"] not in told])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mlflow_provision.console.text import duration, plural, size
 
 if TYPE_CHECKING:
+    from mlflow_provision.config import Deployment
     from mlflow_provision.console import Console
 
 HEADER = ("EXPERIMENT", "RUNS", "MODELS", "TRACES", "FILES", "SIZE")
@@ -16,8 +17,9 @@ _MOST_KEPT = 5
 _NUMBERS = ("runs", "models", "traces", "files")
 
 
-def say_report(console: Console, name: str, age: str, report: dict[str, Any]) -> None:
-    """What `gc` would do."""
+def say_report(console: Console, deployment: Deployment, age: str, report: dict[str, Any]) -> None:
+    """What `gc` would do with what was deleted at least `age` ago."""
+    name = deployment.name
     experiments, orphans = report["experiments"], report["orphans"]
     if experiments:
         console.say(f"Deleted on {name} at least {age} ago, to be removed for good:", "strong")
@@ -25,7 +27,7 @@ def say_report(console: Console, name: str, age: str, report: dict[str, Any]) ->
     else:
         console.say(f"Nothing to remove: nothing was deleted on {name} at least {age} ago.", "good")
     if orphans:
-        _say_orphans(console, report)
+        _say_orphans(console, report, alone=not deployment.artifacts.destination)
     if report["young"]:
         console.say(f"{plural(report['young'], 'deletion')} less than {age} ago: kept for now.")
     say_kept(console, report["kept"])
@@ -94,8 +96,11 @@ def _row(label: str, sums: dict[str, Any]) -> tuple[str, ...]:
     return (label, *(f"{sums[key]:,}" for key in _NUMBERS), size(sums["bytes"]))
 
 
-def _say_orphans(console: Console, report: dict[str, Any]) -> None:
+def _say_orphans(console: Console, report: dict[str, Any], alone: bool) -> None:
+    """`alone`: the place is a folder of the server's own, where nobody else puts anything."""
     orphans = report["orphans"]
+    if orphans["young"]:
+        console.say(f"{plural(orphans['young'], 'folder')} of nothing known, less than a day old: kept for now.")
     if not orphans["folders"]:
         console.say(f"No orphans in {report['place']}: every folder of a run, model or trace belongs to one.", "good")
         return
@@ -108,6 +113,7 @@ def _say_orphans(console: Console, report: dict[str, Any]) -> None:
         console.say(f"  {example}")
     if orphans["folders"] > len(orphans["examples"]):
         console.say(f"  … {orphans['folders'] - len(orphans['examples']):,} more")
-    console.note(
-        f"if another server keeps artifacts in {report['place']}, these may be its own: then leave out --orphans"
-    )
+    if not alone:
+        console.note(
+            f"if another server keeps artifacts in {report['place']}, these may be its own: then leave out --orphans"
+        )
