@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Iterable
 
 from mlflow_provision.agent.durable import duplicate, sync_folder
+from mlflow_provision.agent.names import BESIDE
 from mlflow_provision.agent.resources import Context, Resource
 from mlflow_provision.agent.resources.absent import PathAbsent
 from mlflow_provision.agent.resources.directory import Directory
@@ -83,6 +84,8 @@ def _saved(path: str, copy: str) -> dict[str, Any]:
 
 def _put_back(item: dict[str, Any]) -> None:
     path, kind = item["path"], item["kind"]
+    with contextlib.suppress(FileNotFoundError):  # half of what was to take its place
+        os.unlink(os.path.join(os.path.dirname(path), f".{os.path.basename(path)}{BESIDE}"))
     if kind == LINK:
         link = Symlink("link", path, item["was"])
         if link.check(Context()):

@@ -201,7 +201,7 @@ def _commit(wanted: Wanted, noted: dict[str, Any], schema: dict[str, list[str]],
         }
         history.note(noted["entry"], entry)
         Journal(wanted.folder).end()
-        told.summary = f"to go back: mlflow-provision rollback {wanted.deployment}"
+        told.summary = f"what was replaced is in {noted['entry']}"
 
 
 def _tidied(wanted: Wanted, plan: _Plan, noted: dict[str, Any]) -> list[str]:
