@@ -72,12 +72,13 @@ class Use:
 
     @property
     def at_amazon(self) -> bool:
-        """Can IAM know of it?"""
+        """Can IAM know of it? Of an S3-compatible store whose owner says where its IAM is, too."""
         endpoints = {
             ARTIFACTS: self.deployment.artifacts.endpoint_url,
             BACKUPS: self.deployment.backup.endpoint_url,
         }
-        return not any(endpoints[part] for part in self.parts)
+        own_iam = os.environ.get("AWS_ENDPOINT_URL_IAM") or os.environ.get("AWS_ENDPOINT_URL")
+        return bool(own_iam) or not any(endpoints[part] for part in self.parts)
 
 
 def use(deployment: Deployment, path: Path, secrets: Secrets, backups_only: bool) -> Use:

@@ -107,7 +107,8 @@ def _made(console: Console, used: Use, source: Source) -> tuple[AccessKey, str]:
     if not used.at_amazon:
         raise ProvisionError(
             "--iam: the keys of an S3-compatible store are not made by Amazon's IAM",
-            "make a new key there, and run this again without --iam",
+            "make a new key there, and run this again without --iam; a store with an IAM of its own: "
+            "set AWS_ENDPOINT_URL_IAM",
             ExitCode.USAGE,
         )
     with console.busy("Making a new key"):
