@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlflow_provision.config import Artifacts, Auth, Backup, Deployment, MLflow, Secrets
+from mlflow_provision.config import Artifacts, Auth, Backup, Deployment, Gc, MLflow, Secrets
 
 VERSION = "3.17.2"
 SECRETS = Secrets(
@@ -78,6 +78,8 @@ BACKED_UP = server(
 )
 BACKUP_FOLDER = server(backup=Backup("/srv/backups", "weekly", keep_monthly=6, encryption="passphrase"))
 BACKUP_LOCAL = server(host="local", scope="user", backup=Backup("/srv/backups"))
+GC_FOLDER = server(artifacts={"destination": "/srv/artifacts"}, gc=Gc("weekly", "14d"))
+GC_LOCAL = server(host="local", scope="user", gc=Gc("daily"))
 CASES = {
     "local": LOCAL,
     "s3-keys": S3_KEYS,
@@ -90,6 +92,8 @@ CASES = {
     "backup-append-only": BACKED_UP,
     "backup-folder": BACKUP_FOLDER,
     "backup-local": BACKUP_LOCAL,
+    "gc-folder": GC_FOLDER,
+    "gc-local": GC_LOCAL,
 }
 
 
