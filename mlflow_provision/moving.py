@@ -147,6 +147,11 @@ def again(there: Site, to: Target) -> Site:
     return replace(there, deployment=to.deployment, secrets=to.secrets)
 
 
+def from_the_old_one(there: Site, move: Move) -> Move:
+    """The move with the way to the bucket that the store was in: its new one may have another."""
+    return replace(move, source=move.source or requests.access(there.deployment, there.secrets))
+
+
 def store_looked(there: Site, to: Target) -> Iterator[Event]:
     """How much there is to copy. Changes nothing."""
     return there.host.request("move", _relocation(there, to, Move(LOOK_STORE)))

@@ -160,7 +160,7 @@ def _relocate(
     answer = console.document.details["moved"] = console.answer
     moving.keep(path, to.deployment)
     say_relocated(console, there, to.deployment, answer, path)
-    return _delete(console, moving.again(there, to), wish, order, [])
+    return _delete(console, moving.again(there, to), moving.from_the_old_one(there, wish), order, [])
 
 
 def _only_kept(console: Console, there: Site, new: Deployment, path: Path, wish: Move, order: Order) -> ExitCode | None:

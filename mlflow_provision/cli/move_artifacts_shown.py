@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlflow_provision.cli.command import shown
+from mlflow_provision.cli.command import shown, typed
 from mlflow_provision.console.text import duration, plural, size
 
 if TYPE_CHECKING:
@@ -86,11 +86,9 @@ def say_moved(console: Console, there: Site, answer: dict[str, Any]) -> None:
     if answer["late"]:
         _say(console, "", f"{answer['late']:,} of them came while it moved")
     _say(console, "Proved", _proof(answer["proof"]))
-    _say(
-        console, "Backup", f"{answer['backup']}, of before: {shown('restore', answer['backup'], there.deployment.name)}"
-    )
+    _say(console, "Backup", f"{answer['backup']}, of before: {_restoring(there, answer['backup'])}")
     if answer["record"]:
-        _say(console, "Originals", f"stay: {shown('move-artifacts', there.deployment.name, '--delete-originals')}")
+        _say(console, "Originals", f"stay. To delete them: {_deleting()}")
     say_left(console, answer["left"])
 
 
@@ -122,8 +120,8 @@ def say_relocated(console: Console, there: Site, to: Deployment, answer: dict[st
     _say(console, "Proved", _proof(answer["proof"]))
     _say(console, "File", f"{path} says so")
     if answer["record"]:
-        command = shown("move-artifacts", there.deployment.name, "--delete-originals")
-        _say(console, "Originals", f"stay in {console.shortened(there.place)}: {command}")
+        command = shown("move-artifacts", there.deployment.name, *_read_as_before(there), "--delete-originals")
+        _say(console, "Originals", f"stay in {console.shortened(there.place)}. To delete them: {command}")
 
 
 def say_originals(console: Console, originals: list[dict[str, Any]], hint: bool = True) -> None:
@@ -139,6 +137,29 @@ def say_deleted(console: Console, answer: dict[str, Any]) -> None:
     console.say(f"{plural(answer['files'], 'original')} deleted, {size(answer['bytes'])} freed.", "good")
     for why, count in answer["why"].items():
         _say(console, "Kept", f"{count:,}: {why}")
+
+
+def _restoring(there: Site, backup: str) -> str:
+    """What puts the databases back as they were: without a place of its own for backups, that has to be named."""
+    place = [] if there.deployment.backup.destination else ["--from", there.backup_place]
+    return shown("restore", backup, there.deployment.name, *place)
+
+
+def _deleting() -> str:
+    """The same command, which knows how the old places are read, for their end."""
+    kept = [word for word in typed() if word not in ("--yes", "-y", "--dry-run", "--json", "--delete-originals")]
+    return shown(*kept, "--delete-originals")
+
+
+def _read_as_before(there: Site) -> list[str]:
+    """The options that say how the old bucket is reached."""
+    artifacts = there.deployment.artifacts
+    known = {
+        "--from-profile": artifacts.profile,
+        "--from-region": artifacts.region,
+        "--from-endpoint-url": artifacts.endpoint_url,
+    }
+    return [word for option, value in known.items() if value for word in (option, value)]
 
 
 def _proof(proof: dict[str, Any]) -> str:

@@ -30,7 +30,7 @@ DELETE FROM runs;
 
 
 class MovingSite(Site):
-    """`old` is a folder that an older server wrote to; `page` serves what the database says, out of `artifacts_folder`."""
+    """`old` is a folder that an older server wrote to; the page serves what the database says."""
 
     def __init__(self, base: Path) -> None:
         super().__init__(base)

@@ -15,6 +15,7 @@ from mlflow_provision.agent.moving.manifest import Manifest
 from mlflow_provision.agent.moving.places import Place
 from mlflow_provision.agent.moving.plan import Unit
 from mlflow_provision.agent.protocol import AgentError
+from mlflow_provision.agent.s3.verdict import KIND as STORE
 from mlflow_provision.agent.steps import amount
 
 _THREADS = 8
@@ -42,6 +43,7 @@ def listed(units: list[Unit], of: Callable[[Unit], Place], stopping: Callable[[]
         waiting.put(unit)
     found = Listing()
     failures: list[BaseException] = []
+    refused: dict[str, AgentError] = {}
     lock = threading.Lock()
 
     def work() -> None:
@@ -51,12 +53,19 @@ def listed(units: list[Unit], of: Callable[[Unit], Place], stopping: Callable[[]
             except queue.Empty:
                 return
             try:
+                bucket = unit.source.bucket
+                if bucket in refused:  # one answer is enough: with thousands of runs it would take hours
+                    raise refused[bucket]
                 place = of(unit)
                 jobs = [Job(place, entry, f"{unit.to}/{entry.name}") for entry in place.find(stopping)]
             except AgentError as error:
                 with lock:
                     if error.kind == LINK:
                         found.left.setdefault(error.message, []).append(unit.source.title)
+                    elif error.kind == STORE and unit.source.bucket and not stopping():
+                        refused[unit.source.bucket] = error
+                        why = f"{error.message}; with other keys: --from-profile PROFILE"
+                        found.left.setdefault(why, []).append(unit.source.title)
                     else:
                         failures.append(error)
                 continue

@@ -7,7 +7,7 @@ import re
 import sqlite3
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Container, Iterator
 
 from mlflow_provision.agent.databases import contents
 from mlflow_provision.agent.moving.names import PROXIED, Spot, has_place, inside, proxied, spot
@@ -20,7 +20,7 @@ EXPERIMENT, RUN, MODEL, TRACE, VERSION, WORKSPACE = (
     "model version",
     "workspace",
 )
-_EXAMPLES = 5
+_EXAMPLES = 3
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,14 @@ class Plan:
     left: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     unprotected: int = 0  # units whose path does not begin with the number of their experiment
 
-    def counts(self) -> dict[str, int]:
-        """How many rows of each table change."""
+    def ready(self, copied: Container[str]) -> list[Row]:
+        """The rows that change when the units with these paths have been copied."""
+        return [row for row in self.rows if not row.to or row.to in copied]
+
+    def counts(self, copied: Container[str]) -> dict[str, int]:
+        """How many rows of each table change then."""
         found: dict[str, int] = defaultdict(int)
-        for row in self.rows:
+        for row in self.ready(copied):
             found[row.table] += 1
         return dict(found)
 

@@ -30,6 +30,7 @@ from mlflow_provision.agent.steps import Emit, amount, counted, progress, step
 
 Stopping = Callable[[], bool]
 _PASSES = 2  # while the server runs
+_BESIDE = ("store", "root", "marker", "uv", "release")  # ids of the resources that a running server does not notice
 
 
 def look(wanted: Wanted, emit: Emit, stopping: Stopping) -> dict[str, Any]:
@@ -70,6 +71,8 @@ def relocate(wanted: Wanted, emit: Emit, stopping: Stopping) -> dict[str, Any]:
                 found, _ = _pass(source, target, manifest, emit, stopping)
             told.summary = f"{len(found):,} files, {amount(sum(one.size for one in found))}, each read at both places"
             told.verdict = CHANGED if found else OK
+        # Another kind of store may need other packages: nobody waits for their installation without a server.
+        apply([one for one in map(from_json, wanted.resources) if one.id in _BESIDE], emit, stopping)
         seconds, checks, proof, found = _switched(wanted, source, target, manifest, emit, stopping)
         there = {entry.name for entry in found}
         record = records.note(wanted, [one for one in manifest.all() if one.to in there])

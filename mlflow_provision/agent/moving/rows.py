@@ -49,7 +49,7 @@ def rewrite(wanted: Wanted, copied: set[str], noted: str) -> tuple[Plan, list[Ro
     with opened(wanted, "rw") as connection:
         connection.execute("BEGIN IMMEDIATE")
         now = plan(connection, wanted.kept, wanted.why_not)
-        rows = [row for row in now.rows if not row.to or row.to in copied]
+        rows = now.ready(copied)
         with files_of(""):
             _note(noted, rows)
         for row in rows:

@@ -61,10 +61,10 @@ def move(wanted: Wanted, operator: str, emit: Emit, stopping: Stopping) -> dict[
     places = Places(wanted, stopping)
     try:
         listing, outcome = _copy(wanted, places, manifest, emit, stopping)
-        if not rows.planned(wanted).rows:
+        copied = {unit.to for unit in listing.units}
+        if not rows.planned(wanted).ready(copied):
             return {"nothing": True}
         backup = _backed_up(wanted, operator, emit, stopping)
-        copied = {unit.to for unit in listing.units}
         plan, seconds, checks, proof = _switched(wanted, places, copied, manifest, emit, stopping)
         late = _late(wanted, places, listing, manifest, emit)
         record = records.keep(wanted, listing, manifest)
@@ -241,17 +241,19 @@ def _counted(plan: Plan, listing: jobs.Listing) -> dict[str, Any]:
     left = {**plan.left}
     for why, places in listing.left.items():
         left[why] = left.get(why, []) + places
+    copied = {unit.to for unit in listing.units}
+    units = [unit for unit in plan.units if not unit.copied or unit.to in copied]
     kinds: dict[str, dict[str, int]] = {}
-    for unit in plan.units:
+    for unit in units:
         counts = kinds.setdefault(unit.kind, {"renamed": 0, "copied": 0})
         counts["copied" if unit.copied else "renamed"] += 1
     sources: dict[str, int] = {}
-    for unit in plan.units:
+    for unit in units:
         if unit.copied:
             top = _top(unit)
             sources[top] = sources.get(top, 0) + 1
     return {
-        "rows": plan.counts(),
+        "rows": plan.counts(copied),
         "units": kinds,
         "sources": sources,
         "left": left_in_words(left),
