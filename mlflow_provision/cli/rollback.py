@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlflow_provision.cli.command import reports
+from mlflow_provision.cli.command import in_earnest, reports
 from mlflow_provision.cli.connection import accept_flag
 from mlflow_provision.cli.deployments import named
 from mlflow_provision.cli.interrupt import stoppable
@@ -57,6 +57,7 @@ def rollback_command(
         console.document.details["rollback_to"] = entry
         say_way_back(console, site, entry, look)
         if dry_run:
+            console.say(f"Nothing was changed. To go back: {in_earnest()}")
             return None
         if not _agreed(console, site, entry, yes):
             return ExitCode.FAILED

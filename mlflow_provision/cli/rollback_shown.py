@@ -9,7 +9,7 @@ from mlflow_provision.cli.address import address, needs_tunnel
 from mlflow_provision.cli.command import shown
 from mlflow_provision.cli.connection import where
 from mlflow_provision.cli.restore_shown import newer as counted
-from mlflow_provision.cli.upgrade_shown import row, say_backup
+from mlflow_provision.cli.upgrade_shown import INDENT, row, say_backup
 from mlflow_provision.config.rules.mlflow import age_problem
 from mlflow_provision.console.text import ago, duration
 
@@ -55,10 +55,10 @@ def say_rolled_back(console: Console, site: Site, entry: dict[str, Any]) -> None
         row(console, "Kept", f"today's databases, in {kept} and in the backup {answer['backup']}")
         if any(answer["lost"].values()):
             row(console, "", "to have them again, upgrade, then restore that backup:")
-            row(console, "", shown("upgrade", name, "--to", site.version))
+            console.say(INDENT + shown("upgrade", name, "--to", site.version))
             place = site.backed_up.backup.destination
             elsewhere = () if deployment.backup.destination else ("--from", place)
-            row(console, "", shown("restore", answer["backup"], name, *elsewhere))
+            console.say(INDENT + shown("restore", answer["backup"], name, *elsewhere))
 
 
 def _lost(entry: dict[str, Any]) -> str:

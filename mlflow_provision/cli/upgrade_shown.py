@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mlflow_provision.upgrading import Site
 
 WIDTH = 96
+INDENT = " " * 12  # of what belongs to the line above
 _START = 8.0  # seconds: what it takes to stop a server and to start it, at least
 _FRESH = 7 * 86400.0  # seconds that a rehearsal tells how long an upgrade takes
 
@@ -138,7 +139,7 @@ def row(console: Console, label: str, text: str) -> None:
             text,
             WIDTH,
             initial_indent=first,
-            subsequent_indent=" " * len(first),
+            subsequent_indent=INDENT,
             break_on_hyphens=False,
             break_long_words=False,
         )
