@@ -39,6 +39,7 @@ def examine(data: dict[str, Any], emit: Callable[[Event], None], stopping: Calla
         reason = _skipped(check, patient, findings, name)
         made = [discretion.applied(found) for found in ([reason] if reason else _made(check, patient))]
         findings[name] = max(made, key=lambda found: _WEIGHT.index(found.verdict))
+        patient.verdicts[name] = findings[name].verdict
         seconds = round(time.monotonic() - began, 3)
         emit(Result(name, name, _VERDICTS[findings[name].verdict], seconds, findings[name].evidence))
         answer += [{"check": name, **asdict(found), "seconds": seconds} for found in made]

@@ -10,13 +10,14 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
-from mlflow_provision.agent import command
+from mlflow_provision.agent import command, running
 
 DAYS = 7  # that systemd and the kernel are asked about
 HOURS = 24  # that the server's own words are looked through
 _LINES = 20_000  # the newest ones: a busy server writes a line per request
 _TAIL = 4 << 20  # bytes of a log file
 _SHORT_UNIX = re.compile(r"^(\d+\.\d+) \S+ [^:]*?(?:\[\d+\])?: ?(.*)$")
+_CHATTER = re.compile(r" INFO:? |still experimental| - \"[A-Z]+ \S+ HTTP/")
 _STAMP = re.compile(r"^(?:--- start )?(\d{4})[-/](\d\d)[-/](\d\d)[ T](\d\d):(\d\d):(\d\d)")
 
 
@@ -57,6 +58,11 @@ class Journal:
     def kernel(self) -> list[Line]:
         """What the kernel wrote in the last days, where one may read it."""
         return self._asked("_TRANSPORT=kernel", f"--since=-{DAYS}d", "--lines=5000")
+
+    def last_words(self, most: int) -> str:
+        """The newest lines in which the server says what is wrong; "" when it says nothing of the kind."""
+        telling = [line.text for line in self.server[-400:] if not _CHATTER.search(line.text)]
+        return running.relevant(telling, most)
 
     @staticmethod
     def _asked(*arguments: str) -> list[Line]:

@@ -42,29 +42,42 @@ def _hand_over(patient: Patient) -> str:
             continue
         folder = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            number += _handed_over(folder, uid, gid)
+            number += _handed_over(folder, top, uid, gid, patient)
         finally:
             os.close(folder)
     return f"{counted(number, 'file')} given to {patient.user}" if number else ""
 
 
-def _handed_over(folder: int, uid: int, gid: int) -> int:
+def _handed_over(folder: int, top: str, uid: int, gid: int, patient: Patient) -> int:
     """Without following a link: whoever owns a folder may put one there at any time."""
-    number = 0
-    if os.fstat(folder).st_uid != uid:
-        os.fchown(folder, uid, gid)
-        number += 1
-    for _, folders, files, inside in os.fwalk(".", dir_fd=folder):
+    number = int(_settled(folder, os.fstat(folder), top, uid, gid, patient))
+    for place, folders, files, inside in os.fwalk(".", dir_fd=folder):
         for name in (*folders, *files):
             try:
-                info = os.stat(name, dir_fd=inside, follow_symlinks=False)
+                entry = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=inside)
             except FileNotFoundError:
                 continue
-            linked = stat.S_ISREG(info.st_mode) and info.st_nlink > 1  # it may belong elsewhere, too
-            if info.st_uid != uid and not linked and not stat.S_ISLNK(info.st_mode):
-                os.chown(name, uid, gid, dir_fd=inside, follow_symlinks=False)
-                number += 1
+            try:
+                path = os.path.normpath(f"{top}/{place}/{name}")
+                number += _settled(entry, os.fstat(entry), path, uid, gid, patient)
+            finally:
+                os.close(entry)
     return number
+
+
+def _settled(entry: int, info: os.stat_result, path: str, uid: int, gid: int, patient: Patient) -> bool:
+    """Owner and mode of what is open; was there anything to do?"""
+    linked = stat.S_ISREG(info.st_mode) and info.st_nlink > 1  # it may belong elsewhere, too
+    if linked or not (stat.S_ISREG(info.st_mode) or stat.S_ISDIR(info.st_mode)):
+        return False
+    needed = owners.needs(path, info, patient)
+    wrong = info.st_uid != uid
+    if wrong:
+        os.chown(f"/proc/self/fd/{entry}", uid, gid)
+    if info.st_mode & needed != needed:
+        os.chmod(f"/proc/self/fd/{entry}", stat.S_IMODE(info.st_mode) | needed)
+        wrong = True
+    return wrong
 
 
 def _close(patient: Patient) -> str:

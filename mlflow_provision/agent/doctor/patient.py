@@ -31,6 +31,8 @@ class Patient:
     def __init__(self, data: dict[str, Any], stopping: Callable[[], bool] = lambda: False) -> None:
         self.data = data
         self.stopping = stopping
+        self.verdicts: dict[str, str] = {}  # of the checks so far
+        self.provoked: list[tuple[float, float]] = []  # when, from and to, a check of ours made the server fail
         self.name: str = data["name"]
         self.unit: str = data["unit"]  # "" in user scope
         self.user: str = data["user"]  # "" in user scope

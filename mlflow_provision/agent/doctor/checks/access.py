@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Callable
 
 from mlflow_provision.agent import running
@@ -11,16 +12,22 @@ from mlflow_provision.agent.doctor.patient import Patient
 from mlflow_provision.agent.http import NoAnswer
 from mlflow_provision.agent.password_hash import matches
 from mlflow_provision.agent.verify import access
+from mlflow_provision.agent.verify.answers import BAD_HOST
 from mlflow_provision.agent.verify.checks import Failed, ServerError, Skipped
 from mlflow_provision.agent.verify.log import ServerLog
 
+_FIRST_START = 40.0  # seconds; it takes ten where the processor is not busy
+
 
 def health(patient: Patient) -> Finding:
-    """The server says that it is well."""
+    """The server says that it is well; one that has just been started is given its time."""
     reason = running.health(patient.server.url, timeout=10.0)
+    while reason and patient.service.status()["seconds"] < _FIRST_START and not patient.stopping():
+        time.sleep(0.5)
+        reason = running.health(patient.server.url, timeout=10.0)
     if not reason:
         return ok(f"{patient.server.url}/health answers 200")
-    words = running.relevant([line.text for line in patient.journal.server[-200:]], 5)
+    words = patient.journal.last_words(5)
     return bad(f"{patient.server.url}: {reason}" + (f"; its log ends with:\n{words}" if words else ""))
 
 
@@ -36,6 +43,7 @@ def host_check(patient: Patient) -> Finding:
 
 def origin_check(patient: Patient) -> Finding:
     """Its own web page may write, those of others may not."""
+    _unless_the_name_is_refused(patient)
     allowed = patient.environment.get("MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", "MLflow's defaults")
     return _tried(
         patient,
@@ -47,13 +55,23 @@ def origin_check(patient: Patient) -> Finding:
 
 def login(patient: Patient) -> Finding:
     """Nobody gets in without a password, and the administrator with it."""
+    _unless_the_name_is_refused(patient)
     open_door = _tried(patient, [lambda: access.anonymous(patient.server)])
     if open_door.verdict != "ok" or not patient.server.password:
         if open_door.verdict == "ok":
             raise Skip("the administrator's password is not known on the operator's machine; strangers are refused")
         return open_door
     found = _tried(patient, [lambda: access.login(patient.server)])
-    return found if found.verdict == "ok" else bad(f"{found.evidence}{_why(patient)}", **found.data)
+    if found.verdict == "ok" or "got 401" not in found.evidence:
+        return found
+    return bad(f"the server refuses the password of {patient.server.username} (401){_why(patient)}")
+
+
+def _unless_the_name_is_refused(patient: Patient) -> None:
+    """The host check comes before all others on the server, too."""
+    response = patient.server.client.anonymous().call("GET", "/api/2.0/mlflow/users/current")
+    if response.status == 403 and BAD_HOST in response.text:
+        raise Skip("not looked at, because the host check refuses even the server's own address")
 
 
 def _why(patient: Patient) -> str:
@@ -61,12 +79,12 @@ def _why(patient: Patient) -> str:
     name = patient.server.username
     known = {user.name: user for user in users.listed(patient)}
     if name not in known:
-        return f"; {patient.databases['basic_auth.db']} has no user {name}" if known else ""
+        return f": {patient.databases['basic_auth.db']} has no such user" if known else ""
     if not known[name].is_admin:
-        return f"; {name} is no administrator there any more"
+        return f": {name} is no administrator there any more"
     if matches(known[name].password_hash, patient.server.password):
-        return "; the password does fit the database: the server uses another one, or must be restarted"
-    return "; the password does not fit the database: it was changed on the server"
+        return ": it does fit the database, so the server uses another one, or must be restarted"
+    return ": the one that is known here was changed on the server"
 
 
 def _tried(patient: Patient, attempts: list[Callable[[], str]], **data: str) -> Finding:

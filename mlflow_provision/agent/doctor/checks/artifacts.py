@@ -9,6 +9,7 @@ import re
 import secrets
 import sqlite3
 import time
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -46,7 +47,10 @@ def proxy_mode(patient: Patient) -> Finding:
     lines = " ".join(patient.command_lines)
     serves = environment.get("_MLFLOW_SERVER_SERVE_ARTIFACTS") or environment.get("MLFLOW_SERVE_ARTIFACTS") or "true"
     if serves.lower() in ("false", "0") or "--no-serve-artifacts" in lines:
-        return bad("the server runs with --no-serve-artifacts: it hands out no artifacts, and takes none", fix="apply")
+        return bad(
+            "the server runs with --no-serve-artifacts: it hands out no artifacts, and takes none",
+            **_way_out(patient, "MLFLOW_SERVE_ARTIFACTS"),
+        )
     said = _ROOT.search(lines)
     root = said[1] if said else environment.get("MLFLOW_DEFAULT_ARTIFACT_ROOT", "")
     root = root or environment.get("_MLFLOW_SERVER_ARTIFACT_ROOT", "")
@@ -55,9 +59,21 @@ def proxy_mode(patient: Patient) -> Finding:
             f"new experiments get {root}: clients must reach that themselves, with keys of their own",
             cause="The server runs with --default-artifact-root, or MLFLOW_DEFAULT_ARTIFACT_ROOT.",
             root=root,
-            fix="apply",
+            **_way_out(patient, "MLFLOW_DEFAULT_ARTIFACT_ROOT"),
         )
     return ok(f"new experiments get {root or _PROXIED + '/'}: artifacts go through the server")
+
+
+def _way_out(patient: Patient, variable: str) -> dict[str, Any]:
+    """Our own files are put right by a setup; what else sets it must be found by a person."""
+    start = Path(patient.files["start_script"])
+    with contextlib.suppress(OSError):
+        if variable in patient.configured or "artifact" in start.read_text("utf-8", "replace"):
+            return {"fix": "apply"}
+    if not patient.unit:
+        return {}
+    remedy = f"Find what sets {variable} (systemctl cat {patient.unit}), remove it, then mlflow-provision restart NAME"
+    return {"remedy": remedy, "no_fix": True}
 
 
 def roundtrip(patient: Patient) -> Finding:
@@ -67,7 +83,7 @@ def roundtrip(patient: Patient) -> Finding:
     client, folder = patient.server.client, _FOLDER + secrets.token_hex(8)
     path, body = f"{ARTIFACTS}/{quote(folder)}/probe.bin", os.urandom(_SIZE)
     log = ServerLog(patient.server)
-    stored = False
+    stored, started = False, time.time()
     try:
         began = time.monotonic()
         response = client.call("PUT", path, body=body, timeout=_PATIENCE)
@@ -89,6 +105,7 @@ def roundtrip(patient: Patient) -> Finding:
         return bad(str(reason))
     finally:
         left = _removed(patient, folder) if stored else ""
+        patient.provoked.append((started, time.time() + 0.5))
     if left:
         return warn(f"up and down work, but {folder} cannot be deleted again: {left}", paths=[folder])
     return ok(f"{_SIZE >> 10} KiB up and down in {seconds:.1f} s, and removed again")

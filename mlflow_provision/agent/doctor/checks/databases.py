@@ -16,7 +16,8 @@ from mlflow_provision.agent.as_user import as_user
 from mlflow_provision.agent.databases import inspection
 from mlflow_provision.agent.databases import schema as schemas
 from mlflow_provision.agent.databases.contents import BESIDE
-from mlflow_provision.agent.doctor.finding import Finding, Skip, bad, ok, unknown, warn
+from mlflow_provision.agent.doctor.checks import owners
+from mlflow_provision.agent.doctor.finding import SKIPPED, Finding, Skip, bad, ok, unknown, warn
 from mlflow_provision.agent.doctor.patient import Patient
 from mlflow_provision.agent.steps import amount
 
@@ -32,6 +33,8 @@ def readable(patient: Patient) -> Finding:
         if not os.path.lexists(path):
             return bad(f"{path} is missing", cause="The file was moved or deleted.", no_fix=True)
         problem, note = as_user(patient.user, partial(_looked_into, path))
+        if problem and (why := owners.trouble(path, patient) or owners.trouble(os.path.dirname(path), patient)):
+            return Finding(SKIPPED, f"{path}: {problem} ({why}): files-owner says more", {"because": "files-owner"})
         if problem:
             return bad(f"{path}: {problem}", database=name, no_fix=True)
         size = sum(os.path.getsize(path + ending) for ending in ("", "-wal") if os.path.exists(path + ending))

@@ -8,6 +8,7 @@ import stat
 import time
 from typing import Iterator
 
+from mlflow_provision.agent.databases.contents import BESIDE
 from mlflow_provision.agent.doctor.finding import Finding, Skip, bad, counted, ok, some
 from mlflow_provision.agent.doctor.patient import Patient
 
@@ -16,39 +17,64 @@ _MOST = 20  # paths that are told
 
 
 def owners(patient: Patient) -> Finding:
-    """Every file and folder is the service user's."""
-    uid = owner(patient)
+    """Every file and folder is the service user's, who can write its databases and folders."""
     found, seen, whole = [], 0, True
     end = time.monotonic() + _BUDGET
     for path, info in everything(patient):
         seen += 1
-        if info.st_uid != uid and not stat.S_ISLNK(info.st_mode):
-            found.append(f"{path} ({_name(info.st_uid)})")
+        if why := _wrong(path, info, patient):
+            found.append((path, why))
         if seen % 1000 == 0 and (time.monotonic() > end or patient.stopping()):
             whole = False
             break
     rest = "" if whole else " (not all were looked at)"
+    name = _name(owner(patient))
     if found:
-        name = _name(uid)
-        verb = "does" if len(found) == 1 else "do"
         return bad(
-            f"{counted(len(found), 'file')} of the server's {verb} not belong to {name}: {some(found)}{rest}",
-            paths=[item.rpartition(" (")[0] for item in found[:_MOST]],
+            f"{counted(len(found), 'file')} that {name} must be able to write: "
+            f"{some([f'{path} ({why})' for path, why in found])}{rest}",
+            paths=[path for path, _ in found[:_MOST]],
             count=len(found),
             owner=name,
             **({"fix": "mend"} if patient.user else {"no_fix": True}),
         )
-    return ok(f"{counted(seen, 'file')} belong{'s' if seen == 1 else ''} to {_name(uid)}{rest}")
+    return ok(f"{counted(seen, 'file')} belong{'s' if seen == 1 else ''} to {name}{rest}")
+
+
+def trouble(path: str, patient: Patient) -> str:
+    """What is wrong with the owner or the mode of one of them; "" when nothing is."""
+    try:
+        return _wrong(path, os.lstat(path), patient)
+    except OSError:
+        return ""
+
+
+def _wrong(path: str, info: os.stat_result, patient: Patient) -> str:
+    if stat.S_ISLNK(info.st_mode):  # one of root's leads to a larger disk
+        return ""
+    if info.st_uid != owner(patient):
+        return f"it belongs to {_name(info.st_uid)}"
+    needed = needs(path, info, patient)
+    if info.st_mode & needed != needed:
+        return f"mode {stat.S_IMODE(info.st_mode):04o}"
+    return ""
+
+
+def needs(path: str, info: os.stat_result, patient: Patient) -> int:
+    """The bits without which the server cannot work; an artifact may be of any mode."""
+    if stat.S_ISDIR(info.st_mode):
+        return stat.S_IRWXU
+    beside = [base + ending for base in patient.databases.values() for ending in ("", *BESIDE)]
+    return stat.S_IRUSR | stat.S_IWUSR if path in beside else 0
 
 
 def owner(patient: Patient) -> int:
     """The number of the user that the server runs as."""
     if not patient.user:
         return os.geteuid()
-    try:
-        return pwd.getpwnam(patient.user).pw_uid
-    except KeyError:
-        raise Skip(f"there is no user {patient.user}") from None
+    if not patient.owner_exists:
+        raise Skip(f"there is no user {patient.user}")
+    return pwd.getpwnam(patient.user).pw_uid
 
 
 def group(patient: Patient) -> int:

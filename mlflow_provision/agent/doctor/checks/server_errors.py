@@ -13,6 +13,19 @@ from mlflow_provision.agent.doctor.patient import Patient
 _WINDOW = 3600.0  # seconds that are looked at
 _NOW = 900.0  # an error of these last seconds is one of today's
 _FAILED = re.compile(r'"(?P<what>[A-Z]+ [^ ?"]+)[^"]*" 5\d\d\b')
+_STORE = ("store", "artifact-roundtrip")
+# The checks that have tried by now what this cause is about.
+_TRIED = {
+    "clock": _STORE,
+    "credentials": _STORE,
+    "store": _STORE,
+    "disk": ("disk", "inodes", "artifact-roundtrip"),
+    "locked": ("database-locked",),
+    "damaged": ("database-readable",),
+    "schema": ("database-schema",),
+    "permissions": ("files-owner", "artifact-roundtrip", "database-locked"),
+    "package": ("venv-broken", "artifact-roundtrip"),
+}
 _TRACEBACK = "Traceback (most recent call last)"
 _LONGEST = 300
 
@@ -70,7 +83,7 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
 def server_errors(patient: Patient) -> Finding:
     """No request has failed, and no exception was written, in the last hour or since the server was started."""
     since = max(time.time() - _WINDOW, _started(patient))
-    lines = [line for line in patient.journal.again() if line.at >= since]
+    lines = [line for line in patient.journal.again() if line.at >= since and not _ours(line, patient)]
     failed = [match for line in lines if (match := _FAILED.search(line.text))]
     exceptions = _exceptions(lines)
     if not failed and not exceptions:
@@ -88,12 +101,18 @@ def server_errors(patient: Patient) -> Finding:
     main = next((name for name, _ in causes.most_common() if name != "other"), "other")
     data = {"causes": dict(causes), "last": last, "requests": len(failed)}
     meaning = next((sentence for name, _, sentence in _CAUSES if name == main), "")
-    finding = bad if time.time() - max(moments) < _NOW else warn
+    # What can be tried has been tried by now: where it works again, this is only a trace of it.
+    over = all(patient.verdicts.get(check) == "ok" for check in _TRIED.get(main, ("nothing",)))
+    finding = warn if over or time.time() - max(moments) > _NOW else bad
     return finding(
         f"{' and '.join(words)} in the last hour, the last {ago(time.time() - max(moments))}: {last}",
         **data,
         **({"cause": meaning} if meaning else {}),
     )
+
+
+def _ours(line: Line, patient: Patient) -> bool:
+    return any(start <= line.at <= end for start, end in patient.provoked)
 
 
 def _started(patient: Patient) -> float:
@@ -108,20 +127,18 @@ def _started(patient: Patient) -> float:
 def _exceptions(lines: list[Line]) -> list[Line]:
     """The last line of every traceback; of a chain that of the last one, which is what ended the request."""
     found: list[Line] = []
-    inside = False
-    chained = False
+    inside = chained = False
     for line in lines:
         text = line.text
-        if text.startswith(_TRACEBACK) or text.lstrip("| ").startswith(_TRACEBACK):
+        if "above exception was the direct cause" in text or "another exception occurred" in text:
+            chained, inside = not inside, False  # before it ends an exception; that of a group is not noted
+        elif text.startswith(_TRACEBACK):
             inside = True
-        elif inside and text.strip() and not text.startswith((" ", "|")) and not text.startswith("+"):
-            inside = False
-            if chained:
+        elif inside and text.strip() and not text.startswith((" ", "|", "+")):
+            if chained and found:
                 found.pop()
+            inside = chained = False
             found.append(line)
-            chained = False
-        elif "above exception was the direct cause" in text or "another exception occurred" in text:
-            chained = bool(found)
     return found
 
 

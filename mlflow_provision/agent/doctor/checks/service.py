@@ -6,13 +6,13 @@ import os
 import time
 from pathlib import Path
 
-from mlflow_provision.agent import running as server
 from mlflow_provision.agent.doctor.finding import Finding, Skip, ago, bad, counted, ok, warn
 from mlflow_provision.agent.doctor.patient import Patient
 from mlflow_provision.agent.names import SIGNATURE
 
 _RECENT = 600.0  # seconds in which several restarts are a loop
 _LOOP = 3
+_STAYED = 45.0  # seconds: a start takes ten, and what fails at the start has failed by then
 _DAY = 86400.0
 _WORDS = 8  # lines of the server's last words
 _OURS = ("upgrade.conf",)  # drop-ins that we make ourselves, for a while
@@ -68,7 +68,12 @@ def running(patient: Patient) -> Finding:
     words = f"{patient.unit} is {state['ActiveState'] or 'unknown'}{_since(state['InactiveEnterTimestampMonotonic'])}"
     if state["ActiveState"] == "inactive" and state["Result"] == "success":
         return bad(f"{words}: it was stopped", cause="Somebody stopped it, or it never was started.", fix="start")
-    return bad(f"{words} (result: {state['Result']}){_said(patient)}", fix="start")
+    return bad(
+        f"{words} (result: {state['Result']}){_said(patient)}",
+        cause="It died, and its last words say why.",
+        remedy="Read what came before: mlflow-provision logs NAME --errors; then mlflow-provision start NAME",
+        fix="start",
+    )
 
 
 def looping(patient: Patient) -> Finding:
@@ -80,12 +85,12 @@ def looping(patient: Patient) -> Finding:
     times = [line.at for line in patient.journal.systemd if "Scheduled restart job" in line.text]
     recent = [at for at in times if at > now - _RECENT]
     workers = [line.at for line in patient.journal.server if line.at > now - _RECENT and _a_worker_died(line.text)]
-    if state["SubState"] == "auto-restart" or (counter >= _LOOP and len(recent) >= _LOOP):
+    if state["SubState"] == "auto-restart" or (counter >= _LOOP and len(recent) >= _LOOP and not _stays(recent, now)):
         return bad(
             f"it has died {counted(max(counter, len(recent)), 'time')}, and is started again each time{_said(patient)}",
             restarts=counter,
         )
-    if len(workers) >= _LOOP:
+    if len(workers) >= _LOOP and not _stays(workers, now):
         return bad(
             f"its workers have died {counted(len(workers), 'time')} within 10 minutes, and are replaced each time"
             + _said(patient),
@@ -101,13 +106,19 @@ def looping(patient: Patient) -> Finding:
     return ok("it has not died" + (" within a day" if counter else ""), restarts=counter)
 
 
+def _stays(deaths: list[float], now: float) -> bool:
+    """Has it run for much longer by now than it did between the last deaths?"""
+    pace = (deaths[-1] - deaths[0]) / (len(deaths) - 1)
+    return now - deaths[-1] > max(_STAYED, 3 * pace)
+
+
 def _a_worker_died(text: str) -> bool:
     return "Child process" in text and "died" in text
 
 
 def _said(patient: Patient) -> str:
     """The last words of the server, on lines of their own."""
-    words = server.relevant([line.text for line in patient.journal.server[-400:]], _WORDS)
+    words = patient.journal.last_words(_WORDS)
     return f"; it said:\n{words}" if words else ""
 
 
