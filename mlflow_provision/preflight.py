@@ -73,6 +73,11 @@ def _backup_warnings(deployment: Deployment) -> Iterator[str]:
             "without root nothing makes backups by itself: "
             f"`mlflow-provision backup schedule {deployment.name}` prints the line for your crontab"
         )
+    if deployment.gc.scheduled and deployment.scope == "user":
+        yield (
+            "without root nothing is removed by itself: "
+            f"`mlflow-provision gc {deployment.name} --dry-run` prints the line for your crontab"
+        )
 
 
 def _restore(deployment: Deployment, facts: dict[str, Any]) -> Iterator[Problem]:

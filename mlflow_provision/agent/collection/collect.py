@@ -5,6 +5,7 @@ So whatever stops it, nothing is lost sight of: the next run finds what is still
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -16,11 +17,16 @@ from mlflow_provision.agent.collection import permissions, rows, survey, trash
 from mlflow_provision.agent.collection.locations import Locations
 from mlflow_provision.agent.collection.settings import Settings
 from mlflow_provision.agent.collection.survey import Folder, Going
+from mlflow_provision.agent.names import GUARD, UPGRADING
 from mlflow_provision.agent.protocol import OK, AgentError, Output, in_words, way_out
 from mlflow_provision.agent.steps import Emit, amount, one_at_a_time, step
 
 Stopping = Callable[[], bool]
 WHAT = "gc"
+_MARKS = (
+    (GUARD, "a restore", "if nobody is at it, go back: mlflow-provision restore --undo NAME"),
+    (UPGRADING, "an upgrade", "if nobody is at it, go back: mlflow-provision rollback NAME"),
+)
 _PAUSE = 0.2  # seconds between two lines about how far it is
 _GO_ON = "run the same command again: it goes on where it stopped"
 
@@ -245,11 +251,18 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def _refuse_between_two_databases(wanted: Settings) -> None:
+    for mark, what, way in _MARKS:
+        if os.path.exists(os.path.join(wanted.root, wanted.deployment, "backup", mark)):
+            raise AgentError(f"{what} of {wanted.deployment} goes on, or was interrupted half-way", way)
+
+
 def act(wanted: Settings, data: dict[str, Any], operator: str, emit: Emit, stopping: Stopping) -> dict[str, Any]:
     """The answer to a request: "look" or "collect". Raises AgentError."""
     action = data["action"]
     if action not in ("look", "collect"):
         raise AgentError(f"this agent has no action {action!r} for what was deleted")
+    _refuse_between_two_databases(wanted)
     before = float(data.get("before") or time.time() - wanted.seconds)
     alone: AbstractContextManager[Any] = nullcontext()
     noted: AbstractContextManager[Any] = nullcontext()
