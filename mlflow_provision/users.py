@@ -117,6 +117,16 @@ def revoke(reached: Reached, username: str, resource: dict[str, str]) -> Iterato
     return reached.change("revoke", f"user permission {username} --revoke", username=username, resource=resource)
 
 
+def refuse_own(reached: Reached, username: str) -> None:
+    """Whoever the deployment is run with stays: setup would only make them anew."""
+    if username == reached.admin:
+        raise ProvisionError(
+            f"{username} is the administrator that this deployment is run with, and cannot be removed",
+            f"first let it be run with another one: mlflow-provision setup {reached.deployment.name} "
+            "--admin-username OTHER",
+        )
+
+
 def check_username(username: str) -> None:
     """Refuse a new name that basic auth, a shell or a log would stumble over."""
     if not USERNAME.fullmatch(username):

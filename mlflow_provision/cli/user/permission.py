@@ -56,7 +56,7 @@ def permission_command(
     mlflow-provision user permission ana
     mlflow-provision user permission ana --experiment churn --grant EDIT
     mlflow-provision user permission ana --experiment churn --revoke
-    mlflow-provision user permission --experiment churn       who may do what with it
+    mlflow-provision user permission --experiment churn     who may do what
     mlflow-provision user permission --default NO_PERMISSIONS
 
     Administrators may do everything. READ lets look, USE lets call (endpoints, models), EDIT lets write, MANAGE lets

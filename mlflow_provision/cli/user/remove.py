@@ -37,6 +37,7 @@ def remove_command(
     from mlflow_provision import users
 
     with asked_server(console, name, accept_new_host_key) as (reached, _):
+        users.refuse_own(reached, username)
         if not _confirmed(console, reached, username, yes):
             console.say("Nothing was changed.")
             return ExitCode.FAILED
