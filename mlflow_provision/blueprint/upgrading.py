@@ -21,12 +21,12 @@ from mlflow_provision.blueprint.questions import verify_request
 from mlflow_provision.blueprint.resources import blueprint, release_path
 from mlflow_provision.blueprint.service import server
 from mlflow_provision.config import Backup, Deployment, Secrets
+from mlflow_provision.config.rules.backup import OF_UPGRADES
 from mlflow_provision.config.rules.mlflow import age_problem
 from mlflow_provision.layout import Layout
 
 LOOK, REHEARSE, UPGRADE, ROLLBACK, UNDO = "look", "rehearse", "upgrade", "rollback", "undo"
 EVERY = 99  # releases to keep: nothing that is a way back is thrown away
-STORE = "upgrades-store"  # below a deployment's own folder of backups: where one without a place for them puts these
 
 # What is made ready beside the running server.
 _INSTALLED = ("root", "marker", "uv", "release")
@@ -101,7 +101,7 @@ def backed_up(layout: Layout) -> Layout:
     deployment = layout.deployment
     if deployment.backup.destination:
         return layout
-    place = Backup(destination=str(layout.backup / STORE), schedule="off", artifacts=False)
+    place = Backup(destination=str(layout.base / OF_UPGRADES), schedule="off", artifacts=False)
     return replace(layout, deployment=replace(deployment, backup=place))
 
 

@@ -72,6 +72,12 @@ def test_folders_of_artifacts_and_of_backups_are_apart() -> None:
     assert "inside /srv/mlflow" in problems(root="/srv/mlflow", destination="/srv/mlflow/b")[0]
 
 
+def test_backups_that_upgrades_made_on_the_host_can_be_named_as_a_place() -> None:
+    assert problems(destination="/opt/mlflow/prod/backup/upgrades-store") == []
+    assert problems(root="/srv/ml", destination="/srv/ml/prod/backup/upgrades-store") == []
+    assert "is inside" in problems(destination="/opt/mlflow/other/backup/upgrades-store")[0]
+
+
 @pytest.mark.parametrize(
     ("values", "told"),
     [

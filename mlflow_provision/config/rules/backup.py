@@ -16,6 +16,9 @@ VERIFICATIONS = ("daily", "weekly", "monthly", OFF)
 ENCRYPTIONS = ("passphrase", "recipient")
 KEPT = ("keep_last", "keep_daily", "keep_weekly", "keep_monthly")
 MOST_KEPT = 1000
+# Below a deployment's own folder: the backups that upgrades make where there is no other place. They can be restored
+# like all others.
+OF_UPGRADES = "backup/upgrades-store"
 
 
 def backup_problems(deployment: Deployment) -> Iterator[str]:
@@ -44,7 +47,7 @@ def destination_problem(deployment: Deployment, understood: bool = True) -> str 
     if problem:
         return problem if separator else f"{problem}, or s3://bucket/prefix, or operator:~/folder on your own machine"
     root = deployment.root or (DEFAULT_ROOT if deployment.scope == "system" else "")
-    if root and inside(place, root):
+    if root and inside(place, root) and place != f"{root}/{deployment.name}/{OF_UPGRADES}":
         return f"{shown(place)} is inside {root}, where the server itself is: what takes one would take the other"
     if artifacts and bool(separator) == ("://" in artifacts) and (inside(place, artifacts) or inside(artifacts, place)):
         return f"{shown(place)} and the artifacts in {artifacts} are inside one another: use a place of its own"
