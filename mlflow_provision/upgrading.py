@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -192,6 +193,16 @@ def rollback(site: Site, entry: dict[str, Any]) -> Iterator[Event]:
 def undo(site: Site) -> Iterator[Event]:
     """Back to what was there before an upgrade, or a rollback, that was interrupted."""
     return site.request(Change(UNDO, site.version, site.release), site.version or site.deployment.mlflow.version)
+
+
+def tidy(site: Site) -> None:
+    """Of the backups that upgrades make in a folder on the host, the last three stay. A place of the person's has its
+    own rules. What is done is done: this may fail."""
+    if site.deployment.backup.destination:
+        return
+    reached = backups.reached_with(site.host, site.backed_up, site.secrets, site.facts)
+    with contextlib.suppress(ProvisionError):
+        backups.data_of(backups.prune(reached, dry_run=False))
 
 
 def entry(site: Site, history: Sequence[dict[str, Any]], wish: str) -> dict[str, Any]:

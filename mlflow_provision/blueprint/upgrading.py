@@ -101,7 +101,14 @@ def backed_up(layout: Layout) -> Layout:
     deployment = layout.deployment
     if deployment.backup.destination:
         return layout
-    place = Backup(destination=str(layout.base / OF_UPGRADES), schedule="off", artifacts=False)
+    place = Backup(
+        destination=str(layout.base / OF_UPGRADES),
+        schedule="off",
+        keep_last=3,
+        keep_daily=0,
+        keep_weekly=0,
+        artifacts=False,
+    )
     return replace(layout, deployment=replace(deployment, backup=place))
 
 

@@ -64,6 +64,7 @@ def rollback_command(
         with stoppable(console, site.host):
             console.steps(upgrading.rollback(site, entry), EVERYTHING)
         note_version(path, entry["from"]["version"])
+        upgrading.tidy(site)
         say_rolled_back(console, site, entry)
     return None
 

@@ -96,6 +96,7 @@ def upgrade(
         with stoppable(console, site.host):
             console.steps(upgrading.upgrade(site, wanted, keep), EVERYTHING)
         note_version(path, wanted)
+        upgrading.tidy(site)
         say_ending(console, site, wanted, keep)
     return None
 

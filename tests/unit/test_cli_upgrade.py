@@ -139,6 +139,23 @@ class TestSummary:
         assert "to /opt/mlflow/server/backup/upgrades-store on the host" in text
         assert host.asked("upgrade")[0]["settings"]["place"]["destination"].endswith("/upgrades-store")
 
+    def test_the_last_three_backups_stay_in_that_folder(self, command_line: CommandLine, host: UpgradeHost) -> None:
+        known(command_line, backup=Backup())
+        host.failing["backup"] = ProvisionError("a backup that cannot be deleted")  # is no failure of the upgrade
+        assert command_line.run("upgrade", "-y").exit_code == 0
+        ((verb, data),) = [request for request in host.requests if request[0] == "backup"]
+        assert data["action"] == "prune" and data["settings"]["keep"] == {
+            "last": 3,
+            "daily": 0,
+            "weekly": 0,
+            "monthly": 0,
+        }
+
+    def test_a_place_of_ones_own_is_left_to_its_rules(self, command_line: CommandLine, host: UpgradeHost) -> None:
+        known(command_line)
+        assert command_line.run("upgrade", "-y").exit_code == 0
+        assert "backup" not in host.verbs
+
     def test_keeping_one_release_is_no_way_back(self, command_line: CommandLine, host: UpgradeHost) -> None:
         known(command_line)
         assert "Way back  none but the backup" in command_line.run("upgrade", "-y", "--keep", "1").stdout
