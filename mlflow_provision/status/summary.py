@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from typing import Any
 
 from mlflow_provision.blueprint.watching import differences
@@ -33,8 +34,8 @@ def summary(seen: Seen) -> Summary:
         **{key: health[key] for key in _OF_THE_SERVICE if key in health},
         "mlflow_version": applied.get("mlflow_version"),
         "newest_version": health.get("newest") or None,
-        "port": deployment.mlflow.port,
-        **_reached(deployment),
+        "port": applied.get("port") or deployment.mlflow.port,
+        **_reached(_as_applied(deployment, applied)),
         "host_memory": seen.machine.get("memory"),
         "host_memory_free": seen.machine.get("memory_free"),
         "clock_skew": round(seen.skew, 1),
@@ -59,6 +60,12 @@ def _nothing_runs() -> Summary:
 
 def _error(error: ProvisionError | None) -> dict[str, Any] | None:
     return {"message": error.message, "hint": error.hint, "code": int(error.code)} if error else None
+
+
+def _as_applied(deployment: Deployment, applied: dict[str, Any]) -> Deployment:
+    """Where the server is now, whatever the file says by now."""
+    listen, port = applied.get("listen") or deployment.mlflow.listen, applied.get("port") or deployment.mlflow.port
+    return replace(deployment, mlflow=replace(deployment.mlflow, listen=listen, port=port))
 
 
 def _reached(deployment: Deployment) -> Summary:

@@ -297,6 +297,15 @@ class TestVerb:
         assert told["host"]["memory_free"] <= told["host"]["memory"] and told["host"]["hostname"]
         assert prod["disks"][0]["holds"] == ["data"] and prod["newest"] == ""
 
+    @pytest.mark.parametrize(
+        ("listen", "url"),
+        [("0.0.0.0", "http://127.0.0.1:7"), ("::", "http://[::1]:7"), ("10.0.0.1", "http://10.0.0.1:7")],
+    )
+    def test_a_port_that_is_only_in_the_file_is_nobodys(self, server: TinyServer, listen: str, url: str) -> None:
+        wanted = to_json(server.resource)
+        assert health.service(wanted, {"listen": listen, "port": 7}).url == url
+        assert health.service(wanted, {}) == server.resource
+
     def test_what_is_broken_hides_nothing_else(self, server: TinyServer, monkeypatch: pytest.MonkeyPatch) -> None:
         (server.folder / "mlflow.db").write_text("hello" * 1000)
 

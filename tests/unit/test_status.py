@@ -140,6 +140,7 @@ class TestPending:
         record = self.setup(command_line)
         status = self.status(command_line, record, mlflow=MLflow(port=5001))
         assert status["pending"] == ["port 5000 → 5001", "/opt/mlflow/server/etc/server.env"]
+        assert status["url"] == "http://127.0.0.1:5000" and status["port"] == 5000  # until it is applied
         assert any("not applied yet: port 5000 → 5001" in text for text in status["warnings"])
 
     def test_backups_that_were_added(self, command_line: CommandLine) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from dataclasses import replace
 from typing import Any, Callable
 
 from mlflow_provision.agent.health import certificate, counts, disks, files, growth, machine, newest, notes
@@ -87,9 +88,19 @@ def _disks(request: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _service_look(request: dict[str, Any], told: dict[str, Any]) -> Callable[[], None]:
     def look() -> None:
-        _learn(told, "service", lambda: dict(from_json(request["service"]).status()))  # type: ignore[attr-defined]
+        _learn(told, "service", lambda: dict(service(request["service"], told.get("applied") or {}).status()))
 
     return look
+
+
+def service(wanted: dict[str, Any], applied: dict[str, Any]) -> Any:
+    """The service as it was set up: a port that is in the deployment file only is nobody's yet."""
+    found: Any = from_json(wanted)
+    listen, port = applied.get("listen"), applied.get("port")
+    if not (isinstance(listen, str) and isinstance(port, int)):
+        return found
+    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen, listen)  # noqa: S104
+    return replace(found, url=f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}")
 
 
 def _at_once(looks: list[Callable[[], None]]) -> None:
