@@ -72,10 +72,15 @@ def rows(connection: sqlite3.Connection) -> dict[str, int]:
 
 
 def schema(connection: sqlite3.Connection) -> str:
-    """The revision, as Alembic notes it; MLflow's auth database has its note in a table with a longer name."""
+    """The revision, as Alembic notes it. MLflow's database of users has its note in a table with a longer name; where
+    MLflow 2 made it, the short one is still there, and says what was then."""
     notes = [name for name in tables(connection) if name.startswith("alembic_version")]
-    found = [row[0] for name in notes for row in connection.execute(f"SELECT version_num FROM {quoted(name)}")]  # noqa: S608
-    return ",".join(sorted(map(str, found)))
+    of_users = [name for name in notes if name != "alembic_version"]
+    for names in filter(None, (of_users, notes)):
+        found = [row[0] for name in names for row in connection.execute(f"SELECT version_num FROM {quoted(name)}")]  # noqa: S608
+        if found:
+            return ",".join(sorted(map(str, found)))
+    return ""
 
 
 def tables(connection: sqlite3.Connection) -> list[str]:
