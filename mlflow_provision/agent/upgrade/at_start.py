@@ -9,10 +9,13 @@ from mlflow_provision.agent.protocol import AgentError, in_words
 from mlflow_provision.agent.upgrade import undo
 from mlflow_provision.agent.upgrade.journal import MAY_START, Journal
 
+_CLONE_NEWNS = 0x00020000  # include/uapi/linux/sched.h
+
 
 def main() -> None:
     """Go back from an upgrade that nobody works on any more. Exit code 0: the server may start."""
     os.umask(0o022)
+    _see_as_the_host_does()
     sys.exit(allowed(sys.argv[2]))
 
 
@@ -32,3 +35,17 @@ def allowed(folder: str) -> int:
             return 0 if journal.phase in MAY_START else 1
         print(error.message if isinstance(error, AgentError) else in_words(error), file=sys.stderr, flush=True)
         return 1
+
+
+def _see_as_the_host_does() -> None:
+    """Leave the service's own view of the disk: even for `+` commands each of its writable folders is a mount of its
+    own, and nothing can be renamed from one to another."""
+    import ctypes
+
+    with open("/proc/1/ns/mnt", "rb") as view:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.setns(view.fileno(), _CLONE_NEWNS) != 0:
+            # What comes next says better what it needed this for.
+            print(
+                f"cannot see the disk as the host does: {os.strerror(ctypes.get_errno())}", file=sys.stderr, flush=True
+            )

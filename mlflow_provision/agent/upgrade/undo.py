@@ -5,13 +5,15 @@ Four may take it: the upgrade itself, its watchdog, the server's own start (`at_
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 from typing import Any
 
 from mlflow_provision.agent.as_user import as_user
 from mlflow_provision.agent.audit import recorded
 from mlflow_provision.agent.databases import switch
-from mlflow_provision.agent.protocol import AgentError
+from mlflow_provision.agent.protocol import AgentError, Event
 from mlflow_provision.agent.restore import aside
 from mlflow_provision.agent.steps import Emit, step
 from mlflow_provision.agent.upgrade import copies, drop_in, files
@@ -50,10 +52,22 @@ def go_back(folder: str, emit: Emit, starts: bool = True) -> str:
 def by(who: str, folder: str, starts: bool = True) -> None:
     """The same where nobody asks: the host's log says who it was."""
     noted = Journal(folder).read()
-    if noted:
-        what = f"go back from the interrupted {noted['action']} of {noted['deployment']}"
-        with recorded({"audit": noted.get("audit"), "what": what}, who, lambda event: None) as emit:
-            go_back(folder, emit, starts)
+    if not noted:
+        return
+    told: list[Event] = []
+    failed = None
+    try:
+        go_back(folder, told.append, starts)
+    except (AgentError, OSError) as error:
+        failed = error
+        if not starts:  # it is tried again twice a second
+            raise
+    what = f"go back from the interrupted {noted['action']} of {noted['deployment']}"
+    with recorded({"audit": noted.get("audit"), "what": what}, who, lambda event: None) as emit:
+        for event in told:
+            emit(event)
+        if failed:
+            raise failed
 
 
 def _gone_back(folder: str, noted: dict[str, Any], starts: bool) -> str:
@@ -70,6 +84,8 @@ def _gone_back(folder: str, noted: dict[str, Any], starts: bool) -> str:
         journal.write(RETURNING)
     drop_in.remove(noted["drop_in"])
     as_user(noted["owner"], lambda: copies.empty(noted["beside"]))
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(f"{noted['entry']}/files")
     aside.remove_empty(noted["entry"], noted["old"])
     kept = noted["kept"] if os.path.isdir(noted["kept"]) else ""
     more = f"; what the new one held is in {kept}" if kept else ""
