@@ -46,7 +46,7 @@ def doctor_command(
     console.document.deployment = deployment.name
     with examined(console, deployment, path, accept_new_host_key) as case:
         say_findings(console, case, everything)
-        if fix and case.facts:
+        if fix:
             from mlflow_provision.cli.doctor_fix import fixed
 
             case = fixed(console, case, yes, everything)

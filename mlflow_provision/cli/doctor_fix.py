@@ -25,6 +25,9 @@ def fixed(console: Console, case: Case, yes: bool, everything: bool) -> Case:
     from mlflow_provision.doctor.diagnosis import again
     from mlflow_provision.doctor.fixing import treatment
 
+    case = _closed(console, case, yes)
+    if not case.facts:
+        return case
     found = treatment(case)
     if found.refused:
         console.note(f"files and services cannot be put right: {found.refused}")
@@ -38,7 +41,7 @@ def fixed(console: Console, case: Case, yes: bool, everything: bool) -> Case:
     if not _agreed(console, f"Put {plural(len(found.findings), 'finding')} right?", yes):
         console.say("Nothing was changed.")
         return case
-    console.document.details["findings_before"] = [finding.as_json() for finding in case.findings]
+    console.document.details.setdefault("findings_before", [finding.as_json() for finding in case.findings])
     _carry_out(console, case, found, shown, yes)
     console.say()
     console.say("Looking again", "strong")
@@ -50,13 +53,34 @@ def fixed(console: Console, case: Case, yes: bool, everything: bool) -> Case:
     return after
 
 
+def _closed(console: Console, case: Case, yes: bool) -> Case:
+    """The secrets file on this machine comes first: without it nobody knows what the host should be like."""
+    from mlflow_provision.doctor.catalog import CLOSE
+    from mlflow_provision.doctor.diagnosis import again
+    from mlflow_provision.doctor.secrets import close
+
+    if not any(finding.fix == CLOSE for finding in case.findings):
+        return case
+    console.say()
+    if not _agreed(console, "Close the secrets file on this machine to others?", yes):
+        return case
+    console.document.details["findings_before"] = [finding.as_json() for finding in case.findings]
+    close(case)
+    console.say("  the secrets file is closed to others")
+    if not case.facts:
+        return case
+    try:
+        return again(case)
+    finally:
+        console.still()
+
+
 def _plan_shown(console: Console, case: Case, found: Treatment) -> bool:
     """What setup's part of it would change. False: that cannot be seen before the host has put right the rest."""
     from mlflow_provision.doctor.fixing import planned
 
     if not found.resources:
         return True
-    console.home = case.facts["home"] if case.deployment.scope == "user" else ""
     try:
         with console.busy("Comparing"):
             results = console.steps(planned(case, found), shown=())

@@ -25,6 +25,7 @@ _NARROWEST = 40
 
 def say_findings(console: Console, case: Case, everything: bool) -> None:
     """Group by group, in the order in which it was looked."""
+    console.home = case.facts["home"] if case.facts and case.deployment.scope == "user" else ""
     for group in GROUPS:
         findings = [finding for finding in case.findings if finding.group == group]
         if not findings:
@@ -49,13 +50,13 @@ def _tally(findings: list[Finding]) -> str:
 def _say(console: Console, finding: Finding) -> None:
     mark = f"{_MARKS[finding.verdict]:<6}"
     if finding.verdict not in _SHOWN:
-        seen = " ".join(finding.evidence.split())
+        seen = console.shortened(" ".join(finding.evidence.split()))
         console.say(f"  {mark}{finding.title}" + (f"  {seen}" if seen else ""), _STYLES[finding.verdict])
         return
     console.say(f"  {mark}{finding.headline}", _STYLES[finding.verdict])
     parts = (("saw", finding.evidence), ("why", finding.cause), ("do", finding.remedy))
     for label, text in parts:
-        for number, line in enumerate(_lines(text)):
+        for number, line in enumerate(_lines(console.shortened(text))):
             console.say(f"{_INDENT}{label if number == 0 else '':<5}{line}")
 
 
@@ -87,7 +88,7 @@ def say_verdict(console: Console, case: Case, asked_to_fix: bool) -> None:
         more = f", and {plural(notable, 'thing')} to look at" if notable else ""
         console.say(f"{plural(wrong, 'thing')} wrong with {name}{more}.", "bad")
     curable = sum(bool(finding.fix) for finding in amiss(case.findings))
-    if curable and not asked_to_fix and case.facts:
+    if curable and not asked_to_fix:
         both = wrong + notable
         which = "it" if curable == both == 1 else "all of it" if curable == both else f"{curable} of them"
         console.say(f"It can put {which} right: mlflow-provision doctor {name} --fix")

@@ -10,7 +10,7 @@ from mlflow_provision.agent.protocol import Event
 from mlflow_provision.agent.resources import Resource
 from mlflow_provision.agent.resources.absent import PathAbsent
 from mlflow_provision.doctor.case import Case
-from mlflow_provision.doctor.catalog import APPLY, MEND, REINSTALL, START
+from mlflow_provision.doctor.catalog import APPLY, CLOSE, MEND, REINSTALL, START
 from mlflow_provision.doctor.drift import resources
 from mlflow_provision.doctor.finding import Finding, amiss
 from mlflow_provision.errors import ProvisionError
@@ -35,7 +35,7 @@ class Treatment:
 
 def treatment(case: Case) -> Treatment:
     """What can be done about the findings of an examination; changes nothing."""
-    curable = tuple(finding for finding in amiss(case.findings) if finding.fix)
+    curable = tuple(finding for finding in amiss(case.findings) if finding.fix and finding.fix != CLOSE)
     kinds = {finding.fix for finding in curable}
     wanted: list[Resource] = []
     refused = ""

@@ -38,7 +38,7 @@ def _finding(raw: dict[str, Any]) -> Finding:
     data = raw.get("data") or {}
     if check not in CATALOG or verdict not in VERDICTS:
         raise ProvisionError(f"the host answers with {check!r}: {verdict!r}", "update mlflow-provision")
-    if check == "certificate" and data.get("der"):
+    if check == "certificate" and data.get("der") and verdict not in (BAD, WARN):
         return certificate.judged(data)
     fix = "" if data.get("no_fix") else data.get("fix")
     return found(check, verdict, raw.get("evidence", ""), data.get("cause", ""), data.get("remedy", ""), fix)

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
+
 from mlflow_provision.config import password_problem
+from mlflow_provision.config.files import OPEN_TO_OTHERS, explained
+from mlflow_provision.config.secrets_file import MODE
 from mlflow_provision.doctor.case import Case
+from mlflow_provision.doctor.catalog import CLOSE
 from mlflow_provision.doctor.finding import BAD, OK, SKIPPED, WARN, Finding, found
 from mlflow_provision.errors import ProvisionError
 
@@ -19,6 +25,16 @@ def have_secrets(case: Case) -> Finding:
     from mlflow_provision.provision import with_keys
 
     case.begin("credentials-here")
+    if is_open(case):
+        return found(
+            "credentials-here",
+            BAD,
+            f"{_file(case)} has secrets in it, and others on this machine can open it",
+            "Somebody changed its permissions, or copied it here.",
+            f"chmod 600 {shlex.quote(str(_file(case)))}; change what may have been read: "
+            "`mlflow-provision rotate --help`",
+            CLOSE,
+        )
     try:
         case.secrets = load_secrets(secrets_beside(case.path))
         case.deployment, case.secrets = with_keys(case.deployment, case.secrets)
@@ -33,6 +49,28 @@ def have_secrets(case: Case) -> Finding:
             remedy="copy NAME.secrets.toml from where it was set up, or set MLFLOW_PROVISION_ADMIN_PASSWORD",
         )
     return found("credentials-here", OK, "all that it needs is here, closed to others")
+
+
+def is_open(case: Case) -> bool:
+    """Can others on this machine open the secrets file?"""
+    try:
+        return bool(_file(case).stat().st_mode & OPEN_TO_OTHERS)
+    except OSError:
+        return False
+
+
+def close(case: Case) -> None:
+    """Shut them out, and take up what it says."""
+    with explained(_file(case), "close"):
+        _file(case).chmod(MODE)
+    case.findings = [one for one in case.findings if one.check not in ("credentials-here", "weak-password")]
+    case.add(have_secrets(case), is_strong(case))
+
+
+def _file(case: Case) -> Path:
+    from mlflow_provision.config import secrets_beside, secrets_path
+
+    return secrets_path(secrets_beside(case.path))
 
 
 def is_strong(case: Case) -> Finding:

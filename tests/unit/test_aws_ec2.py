@@ -11,7 +11,7 @@ import pytest
 from mlflow_provision.aws import NotAllowed, default_region, regions
 from mlflow_provision.aws.ec2 import Instance, instances
 from mlflow_provision.aws.login import family
-from mlflow_provision.aws.security_groups import exposure, openings, region_in
+from mlflow_provision.aws.security_groups import admission, exposure, openings, region_in
 from mlflow_provision.errors import ProvisionError
 from tests.unit.aws_account import PROFILE, REGION, account, client
 
@@ -212,6 +212,21 @@ def test_the_instance_is_found_by_every_address_it_has(ec2: Any) -> None:
     assert exposure(PROFILE, REGION, "203.0.113.99", 5000) is None
     assert exposure(PROFILE, REGION, "name.invalid", 5000) is None
     assert exposure("no-such-profile", REGION, wanted, 5000) is None
+
+
+def test_who_is_let_in_and_whether_anybody_is_there(ec2: Any) -> None:
+    office = group(ec2, "office-only", tcp(22, 22, "203.0.113.0/24"), tcp(5000, 5000, "198.51.100.0/24"))
+    wanted = run(ec2, "mlflow", SecurityGroupIds=[office])
+    found = admission(PROFILE, REGION, f"ubuntu@{named('mlflow').public_ip}", 22)
+    assert found is not None and (found.instance_id, found.state) == (wanted, "running")
+    assert found.groups == (office,) and found.sources == ("203.0.113.0/24",)
+    closed = admission(PROFILE, REGION, wanted, 443)
+    assert closed is not None and closed.sources == ()
+    ec2.stop_instances(InstanceIds=[wanted])
+    stopped = admission(PROFILE, REGION, wanted, 22)
+    assert stopped is not None and stopped.state == "stopped"
+    assert admission(PROFILE, REGION, "203.0.113.99", 22) is None
+    assert admission("no-such-profile", REGION, wanted, 22) is None
 
 
 @pytest.mark.parametrize(

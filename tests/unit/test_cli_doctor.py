@@ -257,6 +257,31 @@ def test_a_person_is_asked_and_may_say_no(line: CommandLine) -> None:
     assert line.run("doctor", "--fix", answers="y\n").exit_code == 0
 
 
+def test_a_secrets_file_that_others_can_open_is_closed_first(line: CommandLine) -> None:
+    """Then it is known what the host should be like, and the rest is put right in the same run."""
+    host = sick(line, STOPPED, pending=("unit",))
+    secrets = line.folder / "server.secrets.toml"
+    secrets.chmod(0o644)
+    before = line.json("doctor")
+    assert by_check(before)["credentials-here"]["fix"] == "close" and by_check(before)["drift"]["verdict"] == "skipped"
+    document = line.json("doctor", "--fix", "--yes")
+    assert secrets.stat().st_mode & 0o777 == 0o600
+    assert document["ok"] and "apply" in host.verbs
+    assert {one["check"] for one in document["findings_before"] if one["verdict"] == "bad"} >= {"credentials-here"}
+
+
+def test_it_is_closed_even_where_the_host_is_out_of_reach(line: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect(deployment: Deployment, *_: object) -> None:
+        raise Broken("name", "the name 'box' is not known", "check the spelling")
+
+    monkeypatch.setattr(host_package, "connect", connect)
+    secrets = line.folder / "server.secrets.toml"
+    secrets.chmod(0o640)
+    result = line.run("doctor", "--fix", "--yes")
+    assert result.exit_code == ExitCode.FAILED and secrets.stat().st_mode & 0o777 == 0o600
+    assert "1 thing wrong with server" in result.stdout
+
+
 def test_without_keys_nothing_is_made_of_them(command_line: CommandLine) -> None:
     """A secret of the deployment is missing: its files on the host are neither compared nor written."""
     path = command_line.known(backup=Backup("s3://elsewhere/x", credentials="keys"))

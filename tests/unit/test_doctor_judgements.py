@@ -63,6 +63,7 @@ def test_a_secrets_file_that_others_can_open(tmp_path: Path, monkeypatch: pytest
     two = case(one.path)
     finding = secrets.have_secrets(two)
     assert finding.verdict == "bad" and "chmod 600" in finding.remedy and not two.keys_known
+    assert finding.fix == "close"
     assert "CANARY" not in str(finding) and "CANARY" not in repr(one)
 
 
@@ -166,6 +167,13 @@ def test_the_words_of_the_host_come_before_those_of_the_catalog() -> None:
     assert fine.remedy == "" and fine.evidence == "all"
     with pytest.raises(ProvisionError):
         host_checks._finding({"check": "nonsense", "verdict": "ok"})
+
+
+def test_a_certificate_that_the_host_refuses_is_bad_whatever_its_dates() -> None:
+    data = {"der": der(NOW - timedelta(9999), NOW + timedelta(9999)), "where": "x"}
+    raw = {"check": "certificate", "verdict": "bad", "evidence": "wrong name", "data": data}
+    assert host_checks._finding(raw).evidence == "wrong name"
+    assert host_checks._finding({**raw, "verdict": "ok"}).verdict == "ok"
 
 
 def test_remedies_can_be_typed_as_they_are() -> None:

@@ -9,6 +9,7 @@ APPLY = "apply"
 START = "start"
 REINSTALL = "reinstall"
 MEND = "mend"
+CLOSE = "close"  # a file on this machine
 
 
 @dataclass(frozen=True)
