@@ -91,8 +91,8 @@ ENTRIES = (
         Row(
             "the AWS profile is not there; a secret is missing; others can open the secrets file",
             "The deployment file came to this machine without them, or `~/.aws` was changed.",
-            "`chmod 600` for a file that is open, which `--fix` does; else copy NAME.secrets.toml from where it was set up, or "
-            "`aws configure --profile PROFILE`.",
+            "`chmod 600` for a file that is open, which `--fix` does; else copy NAME.secrets.toml from where it was "
+            "set up, or `aws configure --profile PROFILE`.",
         ),
     ),
     Entry(

@@ -68,8 +68,8 @@ ENTRIES = (
         "new artifacts do not go through the server",
         Row(
             "NoCredentialsError on the client, while the server works",
-            "The server hands out `s3://` addresses, so that every client needs a key of its own: it was started with "
-            "`--default-artifact-root` or `--no-serve-artifacts`.",
+            "The server hands out `s3://` addresses, so that every client needs a key of its own: it was started as "
+            "`mlflow server --default-artifact-root …`, or with `mlflow server --no-serve-artifacts`.",
             "`mlflow-provision setup NAME` puts the proxy in front again.",
         ),
         APPLY,
