@@ -86,8 +86,18 @@ def test_what_cannot_be_moved_is_told_and_stays(site: MovingSite) -> None:
     site.run_at("ours", 8, f"{site.base}/etc")
     site.written("5/r2/artifacts/x", "").with_name("link").symlink_to("/etc/hostname")
     left = {one["why"]: one["count"] for one in site.ask("look")["left"]}
+    site.written("model.pkl", "x")
+    site.run_at("file", 5, f"{site.old}/model.pkl")
+    left |= {one["why"]: one["count"] for one in site.ask("look")["left"]}
     assert sum("gs:" in why and count == 2 for why, count in left.items()) == 1
-    for words in ("not absolute", "another server", "not on this host", "folder of the server itself", "is a link"):
+    for words in (
+        "not absolute",
+        "another server",
+        "not on this host",
+        "folder of the server itself",
+        "is a link",
+        "no folder of artifacts",
+    ):
         assert sum(words in why for why in left) == 1, words
     site.ask("move")
     for run, place in (("google", "gs://bucket/8/r/artifacts"), ("elsewhere", "/Users/ana/mlruns/8/r/artifacts")):

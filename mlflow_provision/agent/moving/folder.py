@@ -16,7 +16,8 @@ from mlflow_provision.agent.moving.identity import files_of
 from mlflow_provision.agent.moving.places import Entry
 from mlflow_provision.agent.protocol import AgentError, in_words, way_out
 
-LINK = "link"  # kind of the AgentError about something that is no artifact
+LINK = "link"  # kind of the AgentError about something that cannot be taken for an artifact
+NO_RIGHTS = "the server cannot read it: if it is to be moved, name its folder with --as-root"
 _FOLDER, _FILE = 0o750, 0o640
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
@@ -35,8 +36,15 @@ class Folder:
     def find(self, stopping: Callable[[], bool], below: str = "") -> list[Entry]:
         top = os.path.join(self.path, below) if below else self.path
         with self._rights(top):
-            if not os.path.isdir(top):
-                return [self._entry(below, os.lstat(top))] if below and os.path.isfile(top) else []
+            try:
+                if not stat.S_ISDIR(os.stat(top).st_mode):
+                    raise AgentError(f"{top} is a file, and no folder of artifacts", kind=LINK)
+            except PermissionError:
+                raise AgentError(f"{top}: {NO_RIGHTS}", kind=LINK) from None
+            except OSError as error:
+                if error.errno in _ABSENT:
+                    return []
+                raise
             with tree.opened(top) as root:
                 return [
                     self._found(top, found, f"{below}/" if below else "")
@@ -75,7 +83,8 @@ class Folder:
             folder = _made(root, os.fsencode(os.path.dirname(name)))
         try:
             base = os.path.basename(name)
-            part = _Part(folder, _part_name(base), self.user)
+            with self._rights(name):
+                part = _Part(folder, _part_name(base), self.user)
             try:
                 yield part
                 part.finish(os.fsencode(base))

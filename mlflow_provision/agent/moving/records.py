@@ -16,6 +16,7 @@ from typing import Any, Callable, Iterator
 
 from mlflow_provision.agent.backup.channel import raise_if
 from mlflow_provision.agent.moving.copying import sha256_of
+from mlflow_provision.agent.moving.folder import LINK
 from mlflow_provision.agent.moving.jobs import Listing
 from mlflow_provision.agent.moving.manifest import Copied, Manifest
 from mlflow_provision.agent.moving.names import Spot, has_place, inside, spot
@@ -24,6 +25,7 @@ from mlflow_provision.agent.moving.rows import opened, places_named
 from mlflow_provision.agent.moving.wanted import Places, Wanted
 from mlflow_provision.agent.protocol import CHANGED, OK, AgentError
 from mlflow_provision.agent.resources.file import replace
+from mlflow_provision.agent.s3.verdict import KIND as STORE
 from mlflow_provision.agent.steps import Emit, amount, counted, progress, step
 
 _PREFIX = "moved-"
@@ -120,8 +122,15 @@ def _deleted(
             why[reason] += len(all_of_it)
             left += all_of_it
             continue
-        place = places.of(source)
-        there = {entry.name: entry for entry in place.find(stopping)}
+        try:
+            place = places.of(source)
+            there = {entry.name: entry for entry in place.find(stopping)}
+        except AgentError as error:
+            if error.kind not in (LINK, STORE) or stopping():
+                raise
+            why[error.message] += len(all_of_it)
+            left += all_of_it
+            continue
         for one in all_of_it:
             entry = there.get(one.name)
             if entry is None:

@@ -8,7 +8,7 @@ from typing import Any, Callable, Union
 
 from mlflow_provision.agent.backup.settings import Settings, settings
 from mlflow_provision.agent.moving.bucket import Access, Buckets, Objects
-from mlflow_provision.agent.moving.folder import Folder
+from mlflow_provision.agent.moving.folder import NO_RIGHTS, Folder
 from mlflow_provision.agent.moving.identity import files_of
 from mlflow_provision.agent.moving.names import Spot, inside, spot
 from mlflow_provision.agent.moving.places import Place
@@ -18,7 +18,6 @@ from mlflow_provision.agent.resources.background_process import BackgroundProces
 from mlflow_provision.agent.resources.systemd_service import SystemdService
 
 Service = Union[SystemdService, BackgroundProcess]
-_NO_ROOT = "the server cannot read it: if it is to be moved, name its folder with --as-root"
 _ABSENT = "not on this host: clients may have written there on their own machines"
 
 
@@ -72,7 +71,7 @@ class Wanted:
                     return ""
                 os.stat(place.path)
             except PermissionError:
-                return _NO_ROOT
+                return NO_RIGHTS
             except OSError:
                 pass
             # A run without artifacts has no folder; an experiment that has none either may never have been used here.
