@@ -291,7 +291,7 @@ def test_a_rollback_that_fails_leaves_the_new_server(site: Site) -> None:
     site.add_run("after")
     before = site.state_of_files()
     site.trouble(f"{OLD_RELEASE}-dies")
-    with pytest.raises(AgentError, match="the server runs again as before, with MLflow 3.17.2"):
+    with pytest.raises(AgentError, match=r"the server runs again as before, with MLflow 3\.17\.2"):
         site.roll_back()
     site.trouble(f"{OLD_RELEASE}-dies", on=False)
     assert site.state_of_files() == before

@@ -42,10 +42,10 @@ def _see_as_the_host_does() -> None:
     own, and nothing can be renamed from one to another."""
     import ctypes
 
-    with open("/proc/1/ns/mnt", "rb") as view:
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.setns(view.fileno(), _CLONE_NEWNS) != 0:
-            # What comes next says better what it needed this for.
-            print(
-                f"cannot see the disk as the host does: {os.strerror(ctypes.get_errno())}", file=sys.stderr, flush=True
-            )
+    try:
+        with open("/proc/1/ns/mnt", "rb") as view:
+            libc = ctypes.CDLL(None, use_errno=True)
+            if libc.setns(view.fileno(), _CLONE_NEWNS) != 0:
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    except OSError as error:  # what needed it says so itself
+        print(f"cannot see the disk as the host does: {in_words(error)}", file=sys.stderr, flush=True)

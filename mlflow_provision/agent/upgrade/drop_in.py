@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mlflow_provision.agent import command
 from mlflow_provision.agent.names import SIGNATURE
+from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.resources import Context
 from mlflow_provision.agent.resources.file import replace
 from mlflow_provision.agent.resources.installed_agent import InstalledAgent
@@ -51,7 +52,8 @@ def remove(drop_in: str) -> None:
     Path(drop_in).unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # somebody else may have something there
         os.rmdir(os.path.dirname(drop_in))
-    reload(drop_in)
+    with contextlib.suppress(AgentError, OSError):  # one that systemd has not forgotten finds no journal
+        reload(drop_in)
 
 
 def reload(drop_in: str) -> None:
