@@ -77,13 +77,7 @@ class BucketPlace:
     def remove(self, folder: str, told: Told, wanted: Wanted = None) -> None:
         below = f"{self._prefix}{folder}/"
         if wanted:
-            doomed: list[tuple[str, int, float]] = []
-            with self._told("s3:ListBucket"):
-                for page in self._pages(below):
-                    raise_if(self._bucket.patience.stopping)
-                    doomed += [entry for entry in page if wanted(entry[0][len(below) :])]
-            for start in range(0, len(doomed), _PAGE):
-                self._delete(doomed[start : start + _PAGE], told)
+            self._remove_some(below, told, wanted)
             return
         before: list[str] = []
         while True:  # from the beginning each time: the last look proves that nothing is left
@@ -94,13 +88,26 @@ class BucketPlace:
                 return
             keys = [key for key, _, _ in found]
             if keys == before:
-                raise AgentError(
-                    f"{self.title} still has {keys[0]}, though the store said that it is deleted",
-                    "look at the bucket's policy and its object lock",
-                    verdict.KIND,
-                )
+                raise self._stubborn(keys[0])
             before = keys
             self._delete(found, told)
+
+    def _remove_some(self, below: str, told: Told, wanted: Callable[[str], bool]) -> None:
+        for delete in (True, False):  # and once more, to see that nothing is left
+            with self._told("s3:ListBucket"):
+                for page in self._pages(below):
+                    raise_if(self._bucket.patience.stopping)
+                    doomed = [entry for entry in page if wanted(entry[0][len(below) :])]
+                    if doomed and not delete:
+                        raise self._stubborn(doomed[0][0])
+                    self._delete(doomed, told)
+
+    def _stubborn(self, key: str) -> AgentError:
+        return AgentError(
+            f"{self.title} still has {key}, though the store said that it is deleted",
+            "look at the bucket's policy and its object lock",
+            verdict.KIND,
+        )
 
     def reachable(self, folder: str) -> bool:
         return True
@@ -113,6 +120,8 @@ class BucketPlace:
         return element(text, "Status") in ("Enabled", "Suspended")
 
     def _delete(self, found: list[tuple[str, int, float]], told: Told) -> None:
+        if not found:
+            return
         plain = [key for key, _, _ in found if not _UNSPEAKABLE.search(key)]
         with self._told("s3:DeleteObject"):
             single = [key for key, _, _ in found if _UNSPEAKABLE.search(key)]
