@@ -182,6 +182,12 @@ class FakeUsers:
             raise Refused(400, "RESOURCE_ALREADY_EXISTS", "already exists")
         self._experiments_permissions_update(sender, data)
 
+    def _experiments_permissions_get(self, sender: str, data: dict[str, Any]) -> Any:
+        given = self._account(data).grants.get(("experiment", data["experiment_id"]))
+        if given is None:
+            raise Refused(404, "RESOURCE_DOES_NOT_EXIST", "not found")
+        return {"experiment_permission": {"experiment_id": data["experiment_id"], "permission": given}}
+
     def _experiments_permissions_update(self, sender: str, data: dict[str, Any]) -> Any:
         self._account(data).grants["experiment", data["experiment_id"]] = data["permission"]
 

@@ -204,7 +204,7 @@ def test_the_answer_of_mlflow_is_read_among_what_it_prints(tmp_path: Path, monke
         seen.append(request)
         return lines
 
-    monkeypatch.setattr(gateway_keys.release_program, "run", run)
+    monkeypatch.setattr("mlflow_provision.agent.release_program.run", run)
     wanted: Any = type("Wanted", (), {"owner": "u", "database": "/d/mlflow.db", "venv": "v", "config": "c"})
     assert gateway_keys.lock(wanted, OLD, {**OLD, PASSPHRASE: "new"}, lambda: False)["locked"] == 2
     assert seen[0]["new"] == "new" and seen[0]["old"] == OLD[PASSPHRASE] and seen[0]["version"] == 1

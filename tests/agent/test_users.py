@@ -120,6 +120,25 @@ class TestAccounts:
         assert any_version("remove", username="bob")["user"]["username"] == "bob"
         assert list(fake.accounts) == ["admin"]
 
+    @pytest.mark.parametrize(("version", "restarts"), [("3.11.1", 0), ("3.12.0", 1)])
+    def test_an_old_version_cannot_remove_who_has_permissions(
+        self, asked: Asked, fake: FakeUsers, version: str, restarts: int
+    ) -> None:
+        asked.version, fake.old = version, True
+        fake.add("bob", experiment="7 EDIT")
+        said = "(sqlite3.IntegrityError) FOREIGN KEY constraint failed\n[SQL: DELETE FROM users]"
+        fake.faults["users/delete"] = lambda: (400, json.dumps({"error_code": "BAD_REQUEST", "message": said}))
+        python = asked.folder / "venv" / "bin" / "python"
+        python.parent.mkdir(parents=True)
+        python.write_text(f"#!/bin/sh\ncat > {asked.folder}/written\n")
+        python.chmod(0o755)
+        asked("remove", username="bob")
+        assert json.loads((asked.folder / "written").read_text())["username"] == "bob"
+        assert asked.restarts == restarts  # a remembered password would work for a minute more
+        asked.version, fake.old = "3.17.2", False
+        (asked.folder / f"venv/lib/python3.11/site-packages/mlflow-{version}.dist-info").rmdir()
+        assert asked.refused("remove", username="bob").message.endswith("FOREIGN KEY constraint failed")
+
     def test_who_is_not_there_is_told_with_who_was_meant(self, asked: Asked, fake: FakeUsers) -> None:
         fake.add("roberta")
         error = asked.refused("remove", username="robertta")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
+from mlflow_provision.agent import release_program
 from mlflow_provision.agent.protocol import AgentError, Event
 from mlflow_provision.agent.steps import step
 from mlflow_provision.agent.users.api import EXISTS, USERS, call
@@ -39,9 +40,9 @@ def run_remove(server: Server, data: dict[str, Any], emit: Emit, stopping: Stopp
     _refuse_last_administrator(server, username, "removed")
     was = user(server, username)
     with step(emit, "user", f"user {username}") as told:
-        call(server.client, "DELETE", f"{USERS}/delete", f"remove {username}", {"username": username})
+        unheard = _delete(server, username, stopping)
         told.summary = "removed"
-    return {"user": was, **forgotten(server, data, emit, stopping)}
+    return {"user": was, **forgotten(server, data, emit, stopping, unheard)}
 
 
 def run_admin(server: Server, data: dict[str, Any], emit: Emit, stopping: Stopping) -> dict[str, Any]:
@@ -59,14 +60,49 @@ def run_admin(server: Server, data: dict[str, Any], emit: Emit, stopping: Stoppi
     return {"user": {**was, "admin": wanted}, "changed": True, **after}
 
 
-def forgotten(server: Server, data: dict[str, Any], emit: Emit, stopping: Stopping) -> dict[str, Any]:
-    """What one worker was told, all must know: by a restart where there are several, unless it is not wanted."""
-    needed = server.remembers_passwords
+def forgotten(
+    server: Server, data: dict[str, Any], emit: Emit, stopping: Stopping, unheard: bool = False
+) -> dict[str, Any]:
+    """What one worker was told, all must know: by a restart where there are several, or where none has heard of it
+    (`unheard`), unless it is not wanted."""
+    needed = server.remembers_passwords or (unheard and server.caches)
     if not needed or not data.get("restart", True):
         return {"restarted": False, "lingers": needed}
     with step(emit, "restart", "restart, so that every worker knows"):
         restarted = server.restarted(stopping)
     return {"restarted": restarted, "lingers": False}
+
+
+def _delete(server: Server, username: str, stopping: Stopping) -> bool:
+    """Was it done without the server? MLflow before 3.13 cannot remove whoever has a permission, which everybody has
+    who has made an experiment; its own tables can."""
+    try:
+        call(server.client, "DELETE", f"{USERS}/delete", f"remove {username}", {"username": username})
+        return False
+    except AgentError as error:
+        if server.has_roles or "IntegrityError" not in error.message:
+            raise
+    request = {"username": username, "database": server.database, "user": server.owner}
+    release_program.run(server.venv, server.admin["config"], _DELETE, request, stopping)
+    return True
+
+
+_DELETE = """
+from mlflow.server.auth.db.models import Base, SqlUser
+from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
+become(request["user"])
+os.chdir(os.path.dirname(request["database"]))
+store = SqlAlchemyStore()
+store.init_db("sqlite:///" + request["database"])
+with store.ManagedSessionMaker() as session:
+    user = session.query(SqlUser).filter(SqlUser.username == request["username"]).one()
+    number = user.id
+    session.expunge(user)
+    for table in reversed(Base.metadata.sorted_tables):
+        if "user_id" in table.columns:
+            session.execute(table.delete().where(table.columns.user_id == number))
+    session.execute(SqlUser.__table__.delete().where(SqlUser.id == number))
+"""
 
 
 def _set_admin(server: Server, username: str, admin: bool) -> None:

@@ -87,6 +87,7 @@ def _said(response: Response) -> tuple[str, str]:
     """What MLflow says, and its word for the kind of error."""
     try:
         body = response.json()
-        return str(body["message"]), str(body.get("error_code", ""))
+        # What follows may be a statement of SQL.
+        return str(body["message"]).partition("\n")[0], str(body.get("error_code", ""))
     except (ValueError, KeyError, TypeError):
         return " ".join(response.text.split())[:300] or f"HTTP {response.status}", ""

@@ -10,7 +10,7 @@ from typing import Any
 from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.steps import step
 from mlflow_provision.agent.users.accounts import Emit, Stopping
-from mlflow_provision.agent.users.api import ABSENT, EXISTS, V2, V3, call, either
+from mlflow_provision.agent.users.api import ABSENT, V2, V3, NoRoute, call
 from mlflow_provision.agent.users.listing import User, user, users
 from mlflow_provision.agent.users.server import Server
 
@@ -53,7 +53,7 @@ def run_grant(server: Server, data: dict[str, Any], emit: Emit, stopping: Stoppi
         if server.has_roles:
             _grant(server, who, thing, level, before)
         else:
-            _grant_before_roles(server, who, thing, level)
+            _grant_before_roles(server, who, thing, level, before)
         told.summary = f"it was {before['permission']}" if before else "granted"
     return _answer(who, thing, before["permission"] if before else "", level)
 
@@ -148,11 +148,30 @@ def _effective(server: Server, who: User, thing: Thing) -> dict[str, str]:
 
 
 def _own_grant(server: Server, who: User, thing: Thing) -> dict[str, Any] | None:
-    kinds = (thing["type"],) if server.has_roles or thing["type"] != "prompt" else ("registered_model",)
+    """What the user was given for exactly this thing."""
+    if not server.has_roles:
+        return _asked_before_roles(server, who, thing)
     for grant in who["grants"]:
-        if grant["type"] in kinds and grant["id"] == thing["id"] and not grant["role"]:
+        if grant["type"] == thing["type"] and grant["id"] == thing["id"] and not grant["role"]:
             return dict(grant)
     return None
+
+
+def _asked_before_roles(server: Server, who: User, thing: Thing) -> dict[str, Any] | None:
+    """The list of users does not have all kinds."""
+    path, key = _calls(thing)
+    what = f"ask what {who['username']} may do"
+    try:
+        asked = {"username": who["username"], key: thing["id"]}
+        answer = call(server.client, "GET", f"{path}/permissions/get", what, asked)
+    except AgentError as error:
+        if error.kind != ABSENT:
+            raise
+        return None
+    except NoRoute:
+        raise _unsupported(thing) from None
+    (found,) = answer.values()
+    return {"permission": str(found["permission"])}
 
 
 def _grant(server: Server, who: User, thing: Thing, level: str, before: dict[str, Any] | None) -> None:
@@ -165,31 +184,24 @@ def _grant(server: Server, who: User, thing: Thing, level: str, before: dict[str
     call(server.client, "POST", f"{V3}/users/permissions/grant", what, {**grant, "permission": level})
 
 
-def _grant_before_roles(server: Server, who: User, thing: Thing, level: str) -> None:
+def _grant_before_roles(server: Server, who: User, thing: Thing, level: str, before: dict[str, Any] | None) -> None:
     path, key = _calls(thing)
     what = f"give {who['username']} {level} on {label(thing)}"
     grant = {"username": who["username"], key: thing["id"], "permission": level}
 
-    def create() -> None:
-        try:
-            call(server.client, "POST", f"{path}/permissions/create", what, grant)
-        except AgentError as error:
-            if error.kind != EXISTS:
-                raise
-            call(server.client, "PATCH", f"{path}/permissions/update", what, grant)
-
-    either(create, lambda: _unsupported(thing))
+    method, verb = ("PATCH", "update") if before else ("POST", "create")
+    call(server.client, method, f"{path}/permissions/{verb}", what, grant)
 
 
 def _calls(thing: Thing) -> tuple[str, str]:
     if thing["type"] not in _OLD:
-        _unsupported(thing)
+        raise _unsupported(thing)
     return _OLD[thing["type"]]
 
 
-def _unsupported(thing: Thing) -> None:
+def _unsupported(thing: Thing) -> AgentError:
     kind = thing["type"].replace("_", " ")
-    raise AgentError(f"this MLflow knows no permissions for a {kind}", "newer ones do: mlflow-provision upgrade NAME")
+    return AgentError(f"this MLflow knows no permissions for a {kind}", "newer ones do: mlflow-provision upgrade NAME")
 
 
 def _answer(who: User, thing: Thing, before: str, after: str) -> dict[str, Any]:

@@ -46,7 +46,12 @@ class Server:
     @property
     def remembers_passwords(self) -> bool:
         """Would another worker go on letting in whom one of them has heard is out?"""
-        return self.workers > 1 and self.version >= _CACHES
+        return self.workers > 1 and self.caches
+
+    @property
+    def caches(self) -> bool:
+        """Does a worker remember passwords that were right?"""
+        return self.version >= _CACHES
 
     def restarted(self, stopping: Callable[[], bool], whether: bool = True) -> bool:
         """Restart a server that runs; a stopped one stays stopped. Was it?"""
