@@ -79,6 +79,7 @@ def _addressed(text: str, deployment: Deployment) -> str:
         text = text.replace("ssh HOST ", "").replace(" on the host", "")
     if profile := deployment.artifacts.profile:
         text = re.sub(r"\bPROFILE\b", lambda _: shlex.quote(profile), text)
+    text = re.sub(r"\bADMIN\b", lambda _: deployment.auth.admin_username, text)
     text = re.sub(r"\bHOST\b", lambda _: deployment.host, text)
     return re.sub(r"\bNAME\b", lambda _: deployment.name, text)
 

@@ -32,7 +32,7 @@ def have_secrets(case: Case) -> Finding:
             f"{_file(case)} has secrets in it, and others on this machine can open it",
             "Somebody changed its permissions, or copied it here.",
             f"chmod 600 {shlex.quote(str(_file(case)))}; change what may have been read: "
-            "`mlflow-provision rotate --help`",
+            "`mlflow-provision rotate password NAME`, `rotate aws`, `rotate secret`",
             CLOSE,
         )
     try:

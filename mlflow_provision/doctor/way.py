@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mlflow_provision.doctor.case import Case
+from mlflow_provision.doctor.catalog import CATALOG
 from mlflow_provision.doctor.finding import BAD, OK, SKIPPED, UNKNOWN, Finding, found
 from mlflow_provision.errors import ExitCode, ProvisionError
 from mlflow_provision.host import Host, hops
@@ -49,9 +50,16 @@ def _until(error: Broken, told: tuple[str, ...], local: bool) -> list[Finding]:
     """The hops before the broken one are fine, and those after it were not tried. `told`: those that have a finding."""
     way = HOPS[HOPS.index(hops.SUDO) :] if local else HOPS
     broken = way.index(error.hop) if error.hop in way else 0
-    after = found(error.hop, BAD, error.message, remedy=error.hint)
+    after = found(error.hop, BAD, error.message, _cause(error), error.hint)
     before = [found(hop, OK) for hop in way[:broken] if hop not in told]
     return [*before, after, *(found(hop, SKIPPED, f"not tried: {error.hop} is broken") for hop in way[broken + 1 :])]
+
+
+def _cause(error: Broken) -> str:
+    """Of the two faces of a host key that is not the expected one: never seen, or another one than before."""
+    if error.hop != hops.HOST_KEY or "unknown" in error.message:
+        return ""
+    return CATALOG[hops.HOST_KEY].rows[1].why
 
 
 def _otherwise(case: Case, error: ProvisionError) -> Finding:

@@ -148,6 +148,7 @@ def test_a_host_that_is_not_known(machine: Machine, server: Sshd, monkeypatch: p
     with examined(monkeypatch) as (found, verdicts, _):
         broken_at("host-key", verdicts)
     assert "--accept-new-host-key" in found.wrong("host-key")[0].remedy
+    assert "never connected" in found.wrong("host-key")[0].cause
 
 
 def test_a_host_whose_key_has_changed(machine: Machine, server: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,6 +157,7 @@ def test_a_host_whose_key_has_changed(machine: Machine, server: Sshd, monkeypatc
     with examined(monkeypatch) as (found, verdicts, _):
         broken_at("host-key", verdicts)
     assert "HAS CHANGED" in found.wrong("host-key")[0].evidence
+    assert "made anew" in found.wrong("host-key")[0].cause
 
 
 def test_a_key_that_is_not_accepted(machine: Machine, server: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,16 +35,16 @@ ENTRIES = (
         "it takes our password, and no other",
         "it does not take our password",
         Row(
-            "401 from a script",
-            "It has no login, or the password was changed since.",
-            '`eval "$(mlflow-provision env NAME)"` before it.',
+            "401 for the administrator with the stored password",
+            "Somebody changed it on the server, or this machine has an old secrets file.",
+            "Write the right one to NAME.secrets.toml; if it is lost: `mlflow-provision user password ADMIN NAME "
+            "--reset`.",
         ),
         more=(
             Row(
-                "401 for the administrator with the stored password",
-                "Somebody changed it on the server.",
-                "Write the right one to NAME.secrets.toml; or, if it is lost, `mlflow-provision setup NAME` sets the "
-                "stored one again.",
+                "401 from a script",
+                "It has no login, or the password was changed since.",
+                '`eval "$(mlflow-provision env NAME)"` before it.',
             ),
         ),
     ),
@@ -56,7 +56,7 @@ ENTRIES = (
         Row(
             "a user's password is `password`, `password1234`, or the user's name",
             "Older versions of MLflow, and many guides, begin with such a one.",
-            "`mlflow-provision user password USER`",
+            "`mlflow-provision user password USER NAME`",
         ),
     ),
     Entry(
@@ -78,8 +78,8 @@ ENTRIES = (
         Row(
             "files with secrets can be read by others on the host",
             "Somebody changed their permissions, or copied them.",
-            "`mlflow-provision doctor NAME --fix` closes them; rotate what may have been read: "
-            "`mlflow-provision rotate --help`.",
+            "`mlflow-provision doctor NAME --fix` closes them; change what may have been read: "
+            "`mlflow-provision rotate password NAME`, `rotate aws`, `rotate secret`.",
         ),
         APPLY,
     ),

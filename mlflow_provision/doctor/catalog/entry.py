@@ -14,7 +14,8 @@ CLOSE = "close"  # a file on this machine
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the troubleshooting page. In its commands NAME is the deployment and HOST what one gives to ssh."""
+    """One line of the troubleshooting page. In its commands NAME is the deployment, HOST what one gives to
+    ssh, PROFILE its AWS profile, ADMIN its administrator."""
 
     symptom: str  # what a person sees
     why: str
