@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +25,7 @@ def summary(seen: Seen) -> Summary:
     """The document of one deployment. Times are seconds since 1970, sizes bytes, and what is not known is null."""
     deployment, health = seen.deployment, seen.health
     applied = health.get("applied") or {}
+    unknown = dict(health.get("unknown") or {})
     found: Summary = {
         "name": deployment.name,
         "host": deployment.host,
@@ -42,15 +44,26 @@ def summary(seen: Seen) -> Summary:
         "disks": health.get("disks") or [],
         **{key: health.get(key) for key in _OF_THE_DATA},
         "backup": health.get("backup"),
-        "certificate": _certificate(health.get("certificate")),
+        "certificate": _learnt(unknown, "certificate", lambda: _certificate(health.get("certificate")), None),
         "unfinished": health.get("unfinished") or [],
-        "pending": _pending(seen, applied),
-        "changed_on_host": _changed(health, applied),
+        "pending": _learnt(unknown, "pending changes", lambda: _pending(seen, applied), []),
+        "changed_on_host": _learnt(unknown, "changes on the host", lambda: _changed(health, applied), []),
         **{key: applied.get(key) for key in _OF_THE_SETUP},
-        "unknown": dict(health.get("unknown") or {}),
+        "unknown": unknown,
     }
     found["warnings"] = warnings(found, deployment, seen.at + seen.skew)
     return found
+
+
+def _learnt(unknown: dict[str, str], what: str, look: Callable[[], Any], otherwise: Any) -> Any:
+    """A record that somebody edited, or a certificate that is none, must not take the rest of the screen away."""
+    try:
+        return look()
+    except ProvisionError as error:
+        unknown[what] = error.message.splitlines()[0]
+    except Exception as error:
+        unknown[what] = type(error).__name__
+    return otherwise
 
 
 def _nothing_runs() -> Summary:

@@ -370,3 +370,43 @@ def test_the_time_a_person_takes_is_not_ours(monkeypatch: pytest.MonkeyPatch) ->
         now[0] += 600
         raise KeyboardInterrupt
     assert console.seconds == 2
+
+
+class TestPicture:
+    """A screen that is drawn anew, for `status --watch`."""
+
+    def draw(self, screen: Console, *lines: str) -> None:
+        with screen.frame():
+            for line in lines:
+                screen.say(line)
+
+    def test_on_a_terminal_it_takes_the_place_of_the_last_one(self, terminal: Stream) -> None:
+        console = Console(Document("status"), Terminal(terminal))
+        with console.whole_screen():
+            self.draw(console, "one", "two")
+            self.draw(console, "three")
+        said = terminal.getvalue()
+        assert said.startswith("\x1b[?1049h") and said.count("\x1b[H") >= 2
+        assert "three\x1b[K\r\n\x1b[J" in said
+        # The last picture stays when the terminal is as it was.
+        assert said.endswith("\x1b[?1049lthree\n")
+
+    def test_one_that_is_higher_than_the_terminal_does_not_scroll(self, terminal: Stream) -> None:
+        screen = Terminal(terminal)
+        console = Console(Document("status"), screen)
+        self.draw(console, *[f"line {number}" for number in range(200)])
+        assert terminal.getvalue().count("\r\n") == screen._console.height - 1
+
+    def test_an_error_leaves_the_terminal_as_it_was(self, terminal: Stream) -> None:
+        console = Console(Document("status"), Terminal(terminal))
+        with pytest.raises(KeyboardInterrupt), console.whole_screen():
+            raise KeyboardInterrupt
+        assert "\x1b[?1049l" in terminal.getvalue() and "\x1b[?25h" in terminal.getvalue()
+
+    def test_in_a_pipe_they_stand_below_each_other(self) -> None:
+        stream = io.StringIO()
+        console = Console(Document("status"), Plain(stream))
+        with console.whole_screen():
+            self.draw(console, "one")
+            self.draw(console, "two")
+        assert stream.getvalue() == "one\n\ntwo\n\n"

@@ -157,6 +157,20 @@ class TestPending:
         status = command_line.json("status")["status"]
         assert status["changed_on_host"] == ["/opt/mlflow/server/etc/server.env"] and status["pending"] == []
 
+    @pytest.mark.parametrize("hashes", [[], ["/etc/x"], {"/etc/x": 5}, "text"])
+    def test_a_record_that_somebody_has_spoilt_hides_nothing_else(self, command_line: CommandLine, hashes: Any) -> None:
+        command_line.known(backup=Backup("/srv/backups"))
+        told = {
+            "applied": {"hashes": hashes, "port": 5000},
+            "hashes": {},
+            "disks": [DISK],
+            "certificate": {"name": "x"},
+        }
+        command_line.host.health["server"] = told
+        status = command_line.json("status")["status"]
+        assert status["healthy"] and status["disks"] == [DISK] and "certificate" in status["unknown"]
+        assert any("not known: certificate" in text for text in status["warnings"])
+
 
 class TestSeveral:
     @pytest.fixture
