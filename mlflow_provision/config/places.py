@@ -12,6 +12,7 @@ from mlflow_provision.errors import ExitCode, ProvisionError
 
 SUFFIX = ".toml"
 SECRETS_SUFFIX = ".secrets.toml"
+ROTATION_SUFFIX = ".rotating.json"
 
 
 def config_dir() -> Path:
@@ -88,7 +89,12 @@ def existing_file(path: Path) -> Path:
     return path
 
 
+def rotation_path(deployment_path: Path) -> Path:
+    """What a change of secrets has noted that was begun and has not ended."""
+    return deployment_path.with_name(deployment_path.name.removesuffix(SUFFIX) + ROTATION_SUFFIX)
+
+
 def forget(deployment_path: Path) -> None:
     """Delete a deployment's secrets and then its file; what is gone already is no error."""
-    for path in (secrets_path(deployment_path), deployment_path):
+    for path in (rotation_path(deployment_path), secrets_path(deployment_path), deployment_path):
         delete(path)

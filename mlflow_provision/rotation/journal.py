@@ -11,15 +11,15 @@ from typing import Any
 
 from mlflow_provision.config import deployment_path
 from mlflow_provision.config.files import delete, read_private_text, write_whole
+from mlflow_provision.config.places import rotation_path
 from mlflow_provision.errors import ProvisionError
 
 MODE = 0o600
-SUFFIX = ".rotating.json"
 
 
 def journal_path(name: str) -> Path:
     """The file of a deployment, there or not."""
-    return deployment_path(name).with_name(f"{name}{SUFFIX}")
+    return rotation_path(deployment_path(name))
 
 
 def begun(name: str, what: str) -> dict[str, str]:

@@ -45,6 +45,8 @@ def meant(words: list[str]) -> str:
     if not isinstance(group, LazyGroup):
         return words[0]
     first = words[1] if len(words) > 1 else ""
+    if first not in group.table and "now" not in group.table:
+        return words[0]  # no command of it need not be typed
     return f"{words[0]} {first if first in group.table else 'now'}"
 
 
