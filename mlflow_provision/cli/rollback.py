@@ -12,7 +12,7 @@ from mlflow_provision.cli.deployments import named
 from mlflow_provision.cli.interrupt import stoppable
 from mlflow_provision.cli.planned import asked, unasked
 from mlflow_provision.cli.rollback_shown import say_rolled_back, say_way_back
-from mlflow_provision.cli.upgrade import confirmed, note_version, reached, taken_back
+from mlflow_provision.cli.upgrade import confirmed, note_version, our_words, reached, taken_back
 from mlflow_provision.console import EVERYTHING
 from mlflow_provision.errors import ExitCode, ProvisionError
 
@@ -45,7 +45,7 @@ def rollback_command(
 
     if version == "":  # an unset variable in a script
         raise ProvisionError("--to: is empty", "give a version, or leave out --to", ExitCode.USAGE)
-    with reached(console, name, accept_new_host_key) as (site, path):
+    with reached(console, name, accept_new_host_key) as (site, path), our_words():
         if site.facts["upgrading"] and not dry_run:
             note_version(path, taken_back(console, site).version)
             return None

@@ -73,7 +73,7 @@ def upgrade(
     """Look, show, ask, upgrade; or rehearse it."""
     from mlflow_provision import upgrading
 
-    with reached(console, name, accept_new_host_key) as (site, path), _our_words():
+    with reached(console, name, accept_new_host_key) as (site, path), our_words():
         if site.facts["upgrading"]:
             site = taken_back(console, site)
         wanted = upgrading.target(site, version)
@@ -151,10 +151,13 @@ def note_version(path: Path, version: str) -> None:
 
 
 @contextmanager
-def _our_words() -> Iterator[None]:
-    """Hints of the host's side name the option of `setup` that chooses a version."""
+def our_words() -> Iterator[None]:
+    """Hints of the host's side name the option of `setup` that chooses a version. One that was stopped on request needs
+    none of its own."""
     try:
         yield
     except ProvisionError as error:
+        if error.code is ExitCode.INTERRUPTED:
+            error.hint = ""
         error.hint = re.sub(r"--mlflow-version\b", "--to", error.hint)
         raise

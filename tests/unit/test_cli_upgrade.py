@@ -249,3 +249,12 @@ def test_what_people_notice_is_told_of_what_is_between() -> None:
     assert notes("3.17.1", "3.17.2") == []
     assert [note.split(":")[0] for note in notes("2.22.1", "3.12.0")] == ["3.5.1", "3.10.0", "3.11.1", "3.12.0"]
     assert [note.split(":")[0] for note in notes("3.12.0", "3.13.0")] == ["3.13.0"]
+
+
+def test_one_that_was_stopped_begins_anew(command_line: CommandLine, host: UpgradeHost) -> None:
+    known(command_line)
+    error = ProvisionError("stopped\nNothing is lost: it runs again", "read more: journalctl", ExitCode.INTERRUPTED)
+    host.failing["upgrade upgrade"] = error
+    result = command_line.run("upgrade", "-y")
+    assert result.exit_code == ExitCode.INTERRUPTED and "journalctl" not in result.stderr
+    assert "it begins anew:" in result.stderr and "mlflow-provision upgrade -y" in result.stderr
