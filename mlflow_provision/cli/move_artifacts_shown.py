@@ -43,9 +43,8 @@ def say_look(console: Console, there: Site, seen: dict[str, Any], dry_run: bool)
             console, "", f"artifacts of {renamed:,} are in {console.shortened(there.place)} already: nothing is copied"
         )
     if seen["files"]:
-        left = "" if seen["bytes_left"] == seen["bytes"] else f", {size(seen['bytes_left'])} of them not yet"
         target = console.shortened(there.place)
-        _say(console, "Copied", f"{plural(seen['files'], 'file')}, {size(seen['bytes'])}{left}, to {target}")
+        _say(console, "Copied", f"{_amount(seen)}, to {target}")
         for top, count in _largest(seen["sources"]):
             _say(console, "", f"from {top} ({count:,})")
     if seen["room"] is not None and seen["files"]:
@@ -98,8 +97,7 @@ def say_store(console: Console, there: Site, to: Deployment, seen: dict[str, Any
     console.say(f"Move the artifacts of {there.deployment.name}", "strong")
     _say(console, "From", console.shortened(there.place))
     _say(console, "To", to.artifacts.destination)
-    left = "" if seen["bytes_left"] == seen["bytes"] else f", {size(seen['bytes_left'])} of them not yet copied"
-    _say(console, "Size", f"{plural(seen['files'], 'file')}, {size(seen['bytes'])}{left}")
+    _say(console, "Size", _amount(seen))
     if seen["direct"]:
         console.note(
             f"{seen['direct']:,} runs, models or traces name the old place directly, and would still be read there: "
@@ -137,6 +135,13 @@ def say_deleted(console: Console, answer: dict[str, Any]) -> None:
     console.say(f"{plural(answer['files'], 'original')} deleted, {size(answer['bytes'])} freed.", "good")
     for why, count in answer["why"].items():
         _say(console, "Kept", f"{count:,}: {why}")
+
+
+def _amount(seen: dict[str, Any]) -> str:
+    """How much there is, and how much an interrupted run has copied of it."""
+    done = seen["files"] - seen["files_left"]
+    known = f" ({done:,} of them are copied already)" if done else ""
+    return f"{plural(seen['files'], 'file')}, {size(seen['bytes'])}{known}"
 
 
 def _restoring(there: Site, backup: str) -> str:

@@ -92,7 +92,7 @@ def test_a_dry_run_shows_and_asks_for_nothing(command_line: CommandLine, host: M
     assert result.exit_code == 0, result.output
     assert "2 experiments, 120 runs, 1 trace" in result.stdout
     assert "artifacts of 20 are in /opt/mlflow/server/data/artifacts already" in result.stdout
-    assert "400 files, 2.1 GB, 1.0 GB of them not yet" in result.stdout
+    assert "400 files, 2.1 GB (100 of them are copied already), to /opt" in result.stdout
     assert "from s3://old/mlflow (90)" in result.stdout and "3: not on this host" in result.stdout
     assert "mlflow-provision move-artifacts\n" in result.stdout
     assert host.verbs == ["facts", "move"] and "lock" not in host.asked("look")[0]
