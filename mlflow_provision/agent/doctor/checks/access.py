@@ -22,13 +22,18 @@ _FIRST_START = 40.0  # seconds; it takes ten where the processor is not busy
 def health(patient: Patient) -> Finding:
     """The server says that it is well; one that has just been started is given its time."""
     reason = running.health(patient.server.url, timeout=10.0)
-    while reason and patient.service.status()["seconds"] < _FIRST_START and not patient.stopping():
+    while reason and _is_young(patient) and not patient.stopping():
         time.sleep(0.5)
         reason = running.health(patient.server.url, timeout=10.0)
     if not reason:
         return ok(f"{patient.server.url}/health answers 200")
     words = patient.journal.last_words(5)
     return bad(f"{patient.server.url}: {reason}" + (f"; its log ends with:\n{words}" if words else ""))
+
+
+def _is_young(patient: Patient) -> bool:
+    status = patient.service.status()
+    return bool(status["running"]) and status["seconds"] < _FIRST_START
 
 
 def host_check(patient: Patient) -> Finding:

@@ -127,11 +127,13 @@ def _started(patient: Patient) -> float:
 def _exceptions(lines: list[Line]) -> list[Line]:
     """The last line of every traceback; of a chain that of the last one, which is what ended the request."""
     found: list[Line] = []
-    inside = chained = False
+    inside = chained = group = False
     for line in lines:
         text = line.text
         if "above exception was the direct cause" in text or "another exception occurred" in text:
-            chained, inside = not inside, False  # before it ends an exception; that of a group is not noted
+            chained, inside, group = not inside and not group, False, False  # one in a group was not noted
+        elif "Exception Group Traceback" in text:
+            group = True
         elif text.startswith(_TRACEBACK):
             inside = True
         elif inside and text.strip() and not text.startswith((" ", "|", "+")):
