@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 
 from mlflow_provision.agent import command
 
@@ -27,23 +28,6 @@ def become(user):
     os.umask(0o077)
 """
 
-
-def run(release: str, config: str, program: str, request: dict[str, Any], stopping: Callable[[], bool]) -> list[str]:
-    """The lines that a program prints with the Python of the venv `release`. What may be secret travels in `request`,
-    over stdin.
-
-    `config` is the basic auth file, without which MLflow's users cannot be imported.
-    """
-    environment = {
-        "HOME": release,
-        "MLFLOW_AUTH_CONFIG_PATH": config,
-        "MLFLOW_FLASK_SERVER_SECRET_KEY": "only for this import",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    }
-    argv = [f"{release}/bin/python", "-W", "ignore", "-c", _FIRST + program]
-    return command.run(argv, stdin=json.dumps(request), env=environment, stopping=stopping)
-
-
 # Only root may write the bytecode beside the modules: with it every start, and every migration, takes half the time.
 _IMPORT = """
 import sqlalchemy.orm, alembic.command, mlflow.store.db.utils, mlflow.server.auth.sqlalchemy_store
@@ -52,6 +36,40 @@ try:
 except ImportError:
     pass
 """
+_WAITS = f"print({command.READY!r}, flush=True)\n"
+
+
+def run(release: str, config: str, program: str, request: dict[str, Any], stopping: Callable[[], bool]) -> list[str]:
+    """The lines that a program prints with the Python of the venv `release`. What may be secret travels in `request`,
+    over stdin.
+
+    `config` is the basic auth file, without which MLflow's users cannot be imported.
+    """
+    argv, environment = _argv(release, _FIRST + program), _environment(release, config)
+    return command.run(argv, stdin=json.dumps(request), env=environment, stopping=stopping)
+
+
+@contextlib.contextmanager
+def waiting(
+    release: str, config: str, imports: str, program: str, stopping: Callable[[], bool]
+) -> Iterator[Callable[[dict[str, Any]], list[str]]]:
+    """The same, begun before there is a request: what takes long, `imports`, is done when this has begun."""
+    argv, environment = _argv(release, imports + _WAITS + _FIRST + program), _environment(release, config)
+    with command.waiting(argv, environment, stopping) as go:
+        yield lambda request: go(json.dumps(request))
+
+
+def _argv(release: str, program: str) -> list[str]:
+    return [f"{release}/bin/python", "-W", "ignore", "-c", program]
+
+
+def _environment(release: str, config: str) -> dict[str, str]:
+    return {
+        "HOME": release,
+        "MLFLOW_AUTH_CONFIG_PATH": config,
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": "only for this import",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
 
 
 def first_import(release: str, config: str, stopping: Callable[[], bool]) -> None:

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from mlflow_provision.agent import command
 from mlflow_provision.agent.backup.listing import listed
 from mlflow_provision.agent.backup.stores.folder import FolderStore
 from mlflow_provision.agent.lock import held as locked
-from mlflow_provision.agent.protocol import AgentError, Result
+from mlflow_provision.agent.protocol import AgentError, Result, Start
 from mlflow_provision.agent.upgrade import copies, serve
 from tests.agent.restoring import PASSWORD, runs_of, users_of
 from tests.agent.upgrading import NEW, NEW_RELEASE, OLD, OLD_RELEASE, Site, held, play
@@ -160,6 +161,21 @@ def test_what_somebody_wrote_to_the_new_server_is_kept_aside(site: Site) -> None
     assert held(site) == (OLD, ["now-1", "now-2"])
     kept = error.message.rpartition("held is in ")[2]
     assert runs_of(Path(kept, "mlflow.db")) == ["now-1", "now-2", "written-meanwhile"]
+
+
+def test_the_migration_has_begun_before_the_server_is_stopped(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Importing MLflow takes longer than most migrations, and nobody is served meanwhile."""
+    order: list[str] = []
+    waiting = command.waiting
+
+    def noted(*arguments: Any) -> Any:
+        order.append("ready")
+        return waiting(*arguments)
+
+    monkeypatch.setattr(command, "waiting", noted)
+    request = site.request()
+    serve(request, "ada", lambda event: order.append(event.step) if isinstance(event, Start) else None, lambda: False)
+    assert order.index("ready") < order.index("stop")
 
 
 def test_a_server_that_never_answered_leaves_nothing(site: Site) -> None:

@@ -22,6 +22,7 @@ import pytest
 from mlflow_provision.agent import release_program
 from mlflow_provision.agent.resources.background_process import BackgroundProcess
 from mlflow_provision.agent.upgrade import at_start, copies, prepare, recover, safety, transaction, undo
+from mlflow_provision.agent.upgrade.copies import Copied
 from mlflow_provision.agent.upgrade.journal import (
     MAY_START,
     PHASES,
@@ -72,7 +73,7 @@ def fresh(template: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fresh]:
         return site
 
     # What happens before the server is stopped touches nothing; MLflow's migration takes no time here.
-    monkeypatch.setattr(prepare, "on_copies", lambda *arguments: None)
+    monkeypatch.setattr(prepare, "on_copies", lambda *arguments: Copied())
     monkeypatch.setattr(safety, "back_up", lambda *arguments: "20261121T153012Z-4f2a9c")
     monkeypatch.setattr(release_program, "run", _migrate)
     # Whoever opens a database of a killed server mends it, as its next start would do.

@@ -21,6 +21,7 @@ OLD_RELEASE, NEW_RELEASE = "3.10.1-old", "3.17.2-new"
 # The Python of a release: does to the databases what MLflow would do.
 _PYTHON = """#!{python}
 import json, os, sqlite3, sys
+print("READY", flush=True)
 request = json.load(sys.stdin)
 with open({log!r}, "a") as log:
     log.write(json.dumps(sorted(request)) + "\\n")

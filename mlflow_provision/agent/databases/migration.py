@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Callable
+import contextlib
+from typing import Callable, Iterator
 
 from mlflow_provision.agent import release_program
 
+_IMPORT = """
+import sqlalchemy.orm, alembic.command, mlflow.store.db.utils, mlflow.server.auth.sqlalchemy_store
+"""
 _MIGRATE = """
 become(request["user"])
 os.chdir(os.path.dirname(request["tracking"]))
@@ -28,3 +32,17 @@ def migrate(
     """Bring a tracking database, and one of users ("": none), to the schema of a release, as the user `owner`."""
     request = {"user": owner, "tracking": tracking, "auth": auth}
     release_program.run(release, config, _MIGRATE, request, stopping)
+
+
+@contextlib.contextmanager
+def ready(
+    release: str, config: str, stopping: Callable[[], bool] = lambda: False
+) -> Iterator[Callable[[str, str, str], None]]:
+    """The same for who wants it done soon after, and quickly: importing MLflow takes longer than most migrations. What
+    this gives is called once, with the owner and the two databases."""
+    with release_program.waiting(release, config, _IMPORT, _MIGRATE, stopping) as go:
+
+        def at_once(owner: str, tracking: str, auth: str) -> None:
+            go({"user": owner, "tracking": tracking, "auth": auth})
+
+        yield at_once

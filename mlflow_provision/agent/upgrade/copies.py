@@ -22,6 +22,7 @@ from mlflow_provision.agent.steps import Emit, amount, progress, step
 from mlflow_provision.agent.upgrade.wanted import Wanted
 
 Stopping = Callable[[], bool]
+Migrate = Callable[[str, str, str], None]  # owner, tracking database, database of users or ""
 _SPARE = 128 << 20  # bytes that stay free for the server
 _TIMES = 3  # a copy, one that is migrated, and the tables that a migration writes anew
 
@@ -68,15 +69,19 @@ def while_it_runs(wanted: Wanted, config: str, paths: dict[str, str], emit: Emit
         tell = progress(emit, "copy")
         taken = as_user(wanted.owner, lambda: _snapshots(wanted.beside, paths, tell, stopping), stopping)
         told.summary = amount(taken["bytes"])
-    return _brought(wanted, config, taken, emit, stopping)
+
+    def migrate(owner: str, tracking: str, users: str) -> None:
+        migration.migrate(wanted.release, config, owner, tracking, users, stopping)
+
+    return _brought(wanted, migrate, taken, emit, stopping)
 
 
-def while_it_stands(wanted: Wanted, config: str, paths: dict[str, str], emit: Emit, stopping: Stopping) -> Copied:
+def while_it_stands(wanted: Wanted, migrate: Migrate, paths: dict[str, str], emit: Emit, stopping: Stopping) -> Copied:
     """The same with databases that nobody uses. They stay as they are, bit for bit; the copies are ready to be used."""
     with step(emit, "copy", "databases copied") as told:
         taken = as_user(wanted.owner, lambda: _taken(wanted.beside, paths, stopping), stopping)
         told.summary = amount(taken["bytes"])
-    copied = _brought(wanted, config, taken, emit, stopping)
+    copied = _brought(wanted, migrate, taken, emit, stopping)
     as_user(wanted.owner, lambda: _ready(wanted.beside))
     return copied
 
@@ -103,7 +108,7 @@ def revisions(paths: dict[str, str], owner: str) -> dict[str, str]:
     return found
 
 
-def _brought(wanted: Wanted, config: str, taken: dict[str, Any], emit: Emit, stopping: Stopping) -> Copied:
+def _brought(wanted: Wanted, migrate: Migrate, taken: dict[str, Any], emit: Emit, stopping: Stopping) -> Copied:
     copied = Copied(bytes=taken["bytes"], seconds={"copy": taken["seconds"]})
     before = taken["schema"]
     _refuse_newer(wanted, before)
@@ -113,7 +118,7 @@ def _brought(wanted: Wanted, config: str, taken: dict[str, Any], emit: Emit, sto
         with step(emit, "migrate", f"copies migrated by MLflow {wanted.version}") as told:
             users = f"{wanted.beside}/{USERS}" if USERS in before else ""
             tracking = f"{wanted.beside}/{TRACKING}"
-            migration.migrate(wanted.release, config, wanted.owner, tracking, users, stopping)
+            migrate(wanted.owner, tracking, users)
             told.summary = ", ".join(snapshot.title(name) for name in outdated)
         copied.seconds["migrate"] = round(time.monotonic() - started, 2)
     started = time.monotonic()

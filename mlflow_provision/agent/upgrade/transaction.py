@@ -6,17 +6,17 @@ import contextlib
 import os
 import time
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Iterator
 
 from mlflow_provision.agent.apply import apply
 from mlflow_provision.agent.as_user import as_user
-from mlflow_provision.agent.databases import USERS, switch
+from mlflow_provision.agent.databases import USERS, migration, switch
 from mlflow_provision.agent.lock import held
 from mlflow_provision.agent.protocol import FAILED, AgentError, in_words, way_out
 from mlflow_provision.agent.resources.base import Context
 from mlflow_provision.agent.steps import Emit, step
 from mlflow_provision.agent.upgrade import copies, drop_in, files, history, idle, look, lost, prepare, safety, undo
-from mlflow_provision.agent.upgrade.copies import Stopping
+from mlflow_provision.agent.upgrade.copies import Copied, Migrate, Stopping
 from mlflow_provision.agent.upgrade.journal import STARTING, STOPPING, SWITCHING, VERIFYING, Journal
 from mlflow_provision.agent.upgrade.wanted import Wanted, service
 from mlflow_provision.agent.upgrade.watchdog import watched
@@ -69,7 +69,7 @@ def _entry(wanted: Wanted) -> dict[str, Any]:
 
 def _changed(wanted: Wanted, plan: _Plan, reason: str, operator: str, emit: Emit, stopping: Stopping) -> dict[str, Any]:
     with prepare.config(wanted) as config:
-        prepare.on_copies(wanted, config, plan.sources, emit, stopping)
+        rehearsed = prepare.on_copies(wanted, config, plan.sources, emit, stopping)
         backup = safety.back_up(wanted, reason, operator, emit, stopping)
         journal = Journal(wanted.folder)
         with contextlib.ExitStack() as stack:
@@ -78,12 +78,23 @@ def _changed(wanted: Wanted, plan: _Plan, reason: str, operator: str, emit: Emit
             stack.enter_context(held(lock, operator, f"{plan.action} {wanted.deployment}"))
             # After the locks, which it holds as long as it lives.
             stack.enter_context(watched(lambda: undo.by("the watchdog", wanted.folder)))
+            migrate = stack.enter_context(_migration(wanted, config, rehearsed, stopping))
             try:
                 noted = _begun(wanted, plan, backup)
-                answer = _done(wanted, plan, noted, config, emit, stopping)
+                answer = _done(wanted, plan, noted, config, migrate, emit, stopping)
             except BaseException as error:
                 raise _failed(wanted, error, emit) from None
     return {**answer, "removed": _tidied(wanted, plan, noted)}
+
+
+@contextlib.contextmanager
+def _migration(wanted: Wanted, config: str, rehearsed: Copied, stopping: Stopping) -> Iterator[Migrate]:
+    """What migrates the databases while nothing serves: begun before the server is stopped, where it will be needed."""
+    if rehearsed.migrated:
+        with migration.ready(wanted.release, config, stopping) as migrate:
+            yield migrate
+    else:
+        yield lambda owner, tracking, users: migration.migrate(wanted.release, config, owner, tracking, users, stopping)
 
 
 def _begun(wanted: Wanted, plan: _Plan, backup: str) -> dict[str, Any]:
@@ -122,7 +133,13 @@ def _begun(wanted: Wanted, plan: _Plan, backup: str) -> dict[str, Any]:
 
 
 def _done(
-    wanted: Wanted, plan: _Plan, noted: dict[str, Any], config: str, emit: Emit, stopping: Stopping
+    wanted: Wanted,
+    plan: _Plan,
+    noted: dict[str, Any],
+    config: str,
+    migrate: Migrate,
+    emit: Emit,
+    stopping: Stopping,
 ) -> dict[str, Any]:
     """From a server that runs to one that runs with the other release, and is what counts from then on."""
     journal, server = Journal(wanted.folder), service(wanted.service)
@@ -131,7 +148,7 @@ def _done(
     with step(emit, "stop", f"{server.title} stopped"):
         server.stop(lambda: False)
         idle.wait(list(noted["live"].values()))
-    copied = copies.while_it_stands(wanted, config, plan.sources, emit, stopping)
+    copied = copies.while_it_stands(wanted, migrate, plan.sources, emit, stopping)
     if USERS in plan.old:
         _let_the_administrator_in(wanted, config, emit, stopping)
     with step(emit, "switch-databases", "databases replaced") as told:
