@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,15 @@ class TestNoting:
         note(log)  # and the change itself goes on
         assert (tmp_path / "victim").read_text() == ""
 
-    def test_two_at_once_break_no_chain(self, log: Path) -> None:
+    def test_two_at_once_break_no_chain(self, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        last = audit._last
+
+        def slowly(descriptor: int) -> bytes:
+            found = last(descriptor)
+            time.sleep(0.02)  # whoever does not wait for the other now reads the same last line
+            return found
+
+        monkeypatch.setattr(audit, "_last", slowly)
         threads = [threading.Thread(target=note, args=(log, f"do {number}")) for number in range(8)]
         for thread in threads:
             thread.start()

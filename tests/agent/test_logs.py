@@ -81,6 +81,14 @@ class TestErrors:
         failed = 'INFO:     127.0.0.1:1 - "GET /x HTTP/1.1" 500 Internal Server Error'
         assert judged([failed, failed, *ERROR_500]).count((True, True)) == 3
 
+    def test_a_long_traceback_is_whole(self) -> None:
+        frames = [f"  File {number}" for number in range(300)]
+        assert all(error for error, _ in judged(["Traceback (most recent call last):", *frames, "ValueError: x"]))
+
+    def test_lines_that_belong_to_an_announcement(self) -> None:
+        found = judged(["2026/11/21 18:59:03 ERROR mlflow.cli: it failed:", "  because", "of something else"])
+        assert found == [(True, True), (True, False), (False, False)]
+
     def test_an_exception_without_an_end_does_not_take_everything(self) -> None:
         found = judged(["Traceback (most recent call last):", "  File x", *["any words"] * 100])
         assert sum(error for error, _ in found) < 50
@@ -280,6 +288,14 @@ esac
         log.stop.set()
         thread.join(5)
         assert not running("-f", str(self.journal))
+
+    def test_a_journalctl_that_hears_nothing_is_ended(self, log: Log) -> None:
+        self.programs.add("journalctl", f"echo '{journal_line(1, 'a')}'; exec sleep 4711")
+        thread = log.following(errors=False)
+        log.wait(lambda: running("sleep", "4711"))
+        log.stop.set()
+        thread.join(5)
+        assert not running("sleep", "4711")
 
     def test_no_journal_at_all(self, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("mlflow_provision.agent.logs.journal._PLACES", ("/nonexistent",))

@@ -29,7 +29,6 @@ _ERROR = re.compile(
 _REQUEST_FAILED = re.compile(r'" 5\d\d(?: |$)')
 _REQUEST = re.compile(r' - "[A-Z]+ \S+ HTTP/')
 _TRACEBACK = re.compile(r"^(?:Traceback \(most recent call last\):|\s*\+ Exception Group Traceback)")
-_CHAINED = ("During handling of the above exception", "The above exception was the direct cause")
 
 
 class Errors:
@@ -68,8 +67,6 @@ class Errors:
             return True
         if _RECORD.match(text) or _REQUEST.search(text):
             return False
-        if not text.strip() or text.startswith(_CHAINED):
-            return self._in_frames
         if not self._in_frames:
             return False
         # The exception itself, whose words may take several lines that look like nothing at all.
