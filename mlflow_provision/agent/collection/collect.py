@@ -112,6 +112,8 @@ class Collection:
             return self._emptied(*task, done)
 
         with rows.Rows(self.wanted.release, self.wanted.tracking, self.stopping) as program:
+            self.emit(Output("remove", "MLflow is being loaded"))
+            program.wait()
             for going in self.going:
                 if not going.folders:
                     self._finish(going, program, done)

@@ -22,8 +22,8 @@ from mlflow_provision.agent.protocol import AgentError
 _LOOK = 0.2  # seconds between two looks at whether to stop
 _LAST_WORDS = 20  # lines of a program that ended by itself
 
-# The store's own methods, newest way first; MLflow 3.10 to 3.17 have them all. Metrics go before their run: older ones
-# would load them all into memory first.
+# The store's own methods; MLflow 3.10 to 3.17 have them all. Where it would load all metrics of a run into memory,
+# as it did until it had `_RUN_DELETE_CASCADE_MODELS`, they go before their run.
 PROGRAM = """
 import json, logging, os, sys, warnings
 warnings.simplefilter("ignore")
@@ -33,6 +33,7 @@ answers = os.fdopen(os.dup(1), "w", buffering=1)
 os.dup2(2, 1)
 first = json.loads(sys.stdin.readline())
 from mlflow.store.tracking.dbmodels import models
+from mlflow.store.tracking import sqlalchemy_store
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 store = SqlAlchemyStore("sqlite:///" + first["tracking"], "mlflow-artifacts:/")
 
@@ -57,9 +58,10 @@ def run(id):
         return "gone"
     if not state:
         return "restored"
-    with session() as s:
-        for model in (models.SqlMetric, models.SqlLatestMetric, models.SqlParam, models.SqlTag):
-            s.query(model).filter(model.run_uuid == id).delete(synchronize_session=False)
+    if not hasattr(sqlalchemy_store, "_RUN_DELETE_CASCADE_MODELS"):
+        with session() as s:
+            for model in (models.SqlMetric, models.SqlLatestMetric, models.SqlParam, models.SqlTag):
+                s.query(model).filter(model.run_uuid == id).delete(synchronize_session=False)
     store._hard_delete_run(id)
     return "done"
 
@@ -156,15 +158,19 @@ class Rows:
             if pipe:
                 pipe.close()
 
+    def wait(self) -> None:
+        """Until it can remove something. Raises AgentError if that will never be: then nothing should be touched."""
+        if not self._ready:
+            self._answer()
+            self._ready = True
+
     def remove(self, kind: str, id: str, experiment: str = "") -> str:
         """Remove one; the answer is DONE, GONE (it was not there), RESTORED (it is not deleted any more) or USED.
 
         Raises AgentError of kind "row" when MLflow could not, and others when nothing can be removed at all.
         `experiment` is the deleted one that a model goes with, though it is not deleted itself.
         """
-        if not self._ready:
-            self._answer()
-            self._ready = True
+        self.wait()
         self._tell({"kind": kind, "id": id, "experiment": experiment})
         answer = self._answer()
         if "error" in answer:
