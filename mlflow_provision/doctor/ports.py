@@ -7,8 +7,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mlflow_provision.doctor.case import Case
-from mlflow_provision.doctor.finding import BAD, OK, SKIPPED, Finding, found
+from mlflow_provision.doctor.finding import BAD, OK, SKIPPED, WARN, Finding, found
 from mlflow_provision.doctor.way import transport_of
+from mlflow_provision.ssh_target import bracketed
 
 PATIENCE = 10.0  # seconds
 PROHIBITED = 1  # of RFC 4254: the host does not want to, rather than cannot
@@ -51,12 +52,11 @@ def tunnel(case: Case) -> Finding:
     from mlflow_provision.tunnel.route import needs_tunnel
     from mlflow_provision.tunnel.states import State
 
-    if not needs_tunnel(case.deployment):
-        return found("tunnel", SKIPPED, "none is needed")
     case.begin("tunnel")
     status = running_on(case.deployment)
     if status is None:
-        return found("tunnel", SKIPPED, f"none is open; mlflow-provision tunnel {case.deployment.name} opens one")
+        opens = f"none is open; mlflow-provision tunnel {case.deployment.name} opens one"
+        return found("tunnel", SKIPPED, opens if needs_tunnel(case.deployment) else "none is needed")
     if status.state is not State.UP:
         said = f"{status.url}: {status.state.value}" + (f": {status.reason}" if status.reason else "")
         verdict = BAD if case.server_answers else SKIPPED
@@ -82,7 +82,30 @@ def reach(case: Case) -> Finding | None:
     case.begin("reach")
     url = direct_url(case.deployment)
     code, why = _health(url)
-    return found("reach", OK, f"{url} answers") if code else found("reach", BAD, f"{url}: {why}")
+    if code:
+        return found("reach", OK, f"{url} answers")
+    return _by_its_real_name(case, url, why) or found("reach", BAD, f"{url}: {why}")
+
+
+def _by_its_real_name(case: Case, url: str, why: str) -> Finding | None:
+    """A name of ~/.ssh/config is one for ssh only: does the server answer by the name behind it?"""
+    from mlflow_provision.host.settings import read_settings
+
+    place = urlsplit(url)
+    real = bracketed(read_settings(case.deployment.host, case.deployment.identity_file).hostname)
+    if real in (place.hostname, f"[{place.hostname}]"):
+        return None
+    code, why_not = _health(f"http://{real}:{place.port}")
+    if not code:
+        return found("reach", BAD, f"{url}: {why}; http://{real}:{place.port}: {why_not}")
+    return found(
+        "reach",
+        WARN,
+        f"{url}: {why}; http://{real}:{place.port} answers",
+        f"{place.hostname} is a name of ~/.ssh/config, which browsers and MLflow's clients do not read.",
+        f"Give it a name in DNS, or use http://{real}:{place.port}; a public name or address has to be allowed: "
+        f"`mlflow-provision setup NAME --allowed-host {real}`",
+    )
 
 
 def _health(url: str) -> tuple[int, str]:

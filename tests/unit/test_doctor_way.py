@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,8 @@ from mlflow_provision.host import Host
 from mlflow_provision.host.hops import HOPS
 from mlflow_provision.host.ssh import SshHost
 from mlflow_provision.ssh_target import CONFIG_VARIABLE
+from mlflow_provision.tunnel import registry
+from mlflow_provision.tunnel.states import State, Status
 from tests.unit.sshd import Sshd, make_key, why_unavailable
 
 pytestmark = pytest.mark.skipif(bool(why_unavailable()), reason=why_unavailable())
@@ -250,6 +253,72 @@ def test_a_server_that_is_down_is_not_blamed_on_sshd() -> None:
     found = case()
     found.facts = {"applied": None}
     assert ports.forwarding(found).verdict == "skipped"
+
+
+class Healthy(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"OK")
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def open_server(host: str, port: int) -> Case:
+    found = Case(Deployment("server", host, mlflow=MLflow(port=port, listen="0.0.0.0")), Path("server.toml"))
+    found.facts = FACTS
+    return found
+
+
+def test_a_port_that_is_open_for_others_is_tried_from_here(machine: Machine) -> None:
+    with HTTPServer(("127.0.0.1", 0), Healthy) as served:
+        threading.Thread(target=served.serve_forever, daemon=True).start()
+        machine.configure(22)
+        port = served.server_port
+        straight = ports.reach(open_server("127.0.0.1", port))
+        assert straight and (straight.verdict, straight.evidence) == ("ok", f"http://127.0.0.1:{port} answers")
+        alias = ports.reach(open_server("box", port))  # a name that only ssh knows
+        assert alias and alias.verdict == "warn" and f"http://127.0.0.1:{port} answers" in alias.evidence
+        served.shutdown()
+    closed = ports.reach(open_server("127.0.0.1", port))
+    assert closed and closed.verdict == "bad" and "refused" in closed.evidence
+    both = ports.reach(open_server("box", port))
+    assert both and both.verdict == "bad" and f"http://127.0.0.1:{port}: connection refused" in both.evidence
+    down = open_server("box", port)
+    down.facts = {"applied": None}
+    skipped = ports.reach(down)
+    assert skipped and skipped.verdict == "skipped"
+
+
+def test_a_port_behind_loopback_is_not_tried_from_here() -> None:
+    assert ports.reach(case()) is None
+
+
+@pytest.mark.parametrize(
+    ("state", "answers", "verdict"),
+    [
+        (None, True, "skipped"),
+        (State.UP, True, "ok"),
+        (State.UP, False, "bad"),
+        (State.WAITING, True, "bad"),
+        (State.MLFLOW_DOWN, False, "bad"),
+    ],
+)
+def test_the_tunnel(monkeypatch: pytest.MonkeyPatch, state: State | None, answers: bool, verdict: str) -> None:
+    with HTTPServer(("127.0.0.1", 0), Healthy) as served:
+        threading.Thread(target=served.serve_forever, daemon=True).start()
+        port = served.server_port if answers else 1
+        status = Status("server", "box", "127.0.0.1:5000", port, state, "why it is so") if state else None
+        monkeypatch.setattr(registry, "running_on", lambda deployment: status)
+        found = case()
+        found.facts = FACTS
+        finding = ports.tunnel(found)
+        served.shutdown()
+    assert finding.verdict == verdict
+    if state not in (None, State.UP):
+        assert "why it is so" in finding.evidence
+    down = case()  # a server that is down is not the tunnel's fault
+    assert ports.tunnel(down).verdict in ("skipped", "ok")
 
 
 # This machine as the host.
