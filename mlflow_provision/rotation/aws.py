@@ -26,7 +26,6 @@ from mlflow_provision.errors import ExitCode, ProvisionError
 from mlflow_provision.host import Host, answer
 from mlflow_provision.provision import with_keys
 
-WHAT = "aws"
 ARTIFACTS, BACKUPS = "artifacts", "backups"
 PATIENCE = 30.0  # seconds until every part of AWS has heard of a new key; ten are usual
 PAUSE = 2.0
@@ -44,6 +43,11 @@ class Use:
     path: Path  # the deployment's file
     secrets: Secrets = field(repr=False)  # with the key as it is now
     parts: tuple[str, ...]
+
+    @property
+    def what(self) -> str:
+        """What its rotation is called in the journal."""
+        return f"aws-{self.parts[0]}"
 
     @property
     def key(self) -> AccessKey:

@@ -46,7 +46,7 @@ def _own(server: Server, new: str, data: dict[str, Any], emit: Emit, stopping: S
         after = forgotten(server, data, emit, stopping)
         _prove(server, server.username, new, emit, "" if after["lingers"] else old)
     except BaseException as error:
-        raise _with_the_old_one(server, old, new, error, stopping) from None
+        raise _with_the_old_one(server, old, new, error) from None
     return {"username": server.username, "changed": True, **after}
 
 
@@ -86,7 +86,7 @@ def _prove(server: Server, username: str, new: str, emit: Emit, old: str = "") -
         told.summary = "works with the new password" + (", not with the old one" if old else "")
 
 
-def _with_the_old_one(server: Server, old: str, new: str, error: BaseException, stopping: Stopping) -> BaseException:
+def _with_the_old_one(server: Server, old: str, new: str, error: BaseException) -> BaseException:
     """The error to tell, after the old password was put back where the new one had been set."""
     if not isinstance(error, (AgentError, OSError)):
         return error
@@ -94,9 +94,10 @@ def _with_the_old_one(server: Server, old: str, new: str, error: BaseException, 
     hint = error.hint if isinstance(error, AgentError) else ""
     kind = error.kind if isinstance(error, AgentError) else "failed"
     try:
+        server.restarted(lambda: False, server.remembers_passwords)  # what a worker remembers proves nothing
         if logs_in(server.login(server.username, new)) and not logs_in(server.client):
             _change_own(server, new, old)
-            server.restarted(stopping, server.remembers_passwords)
+            server.restarted(lambda: False, server.remembers_passwords)
         works = logs_in(server.client)
     except (AgentError, OSError):
         works = False

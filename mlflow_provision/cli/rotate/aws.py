@@ -57,15 +57,15 @@ def aws_command(
     made inactive, or you are told how.
     """
     from mlflow_provision.config import load_secrets, secrets_beside
-    from mlflow_provision.rotation.aws import WHAT, stale_variables, use
+    from mlflow_provision.rotation.aws import stale_variables, use
     from mlflow_provision.rotation.journal import begun
 
     source = Source(iam, aws_profile, from_profile, delete_old)
     source.check()
     deployment, path = chosen(name)
     console.document.deployment = deployment.name
-    noted = begun(deployment.name, WHAT)
     used = use(deployment, path, load_secrets(secrets_beside(path)), backups)
+    noted = begun(deployment.name, used.what)
     old = noted.get("old") or used.key.access_key_id
     with connected(console, deployment, accept_new_host_key) as host:
         if noted.get("stage") != INSTALLED:
@@ -117,7 +117,7 @@ def _confirmed(console: Console, yes: bool) -> bool:
 def _installed(console: Console, host: Host, used: Use, before: Prepared, key: AccessKey, source: Source) -> Use:
     """The new key everywhere, and proved; or the old one, as before."""
     from mlflow_provision.provision import apply
-    from mlflow_provision.rotation.aws import WHAT, keep, try_key
+    from mlflow_provision.rotation.aws import keep, try_key
     from mlflow_provision.rotation.journal import note
 
     new = replace(used, secrets=used.secrets_with(key))
@@ -135,7 +135,7 @@ def _installed(console: Console, host: Host, used: Use, before: Prepared, key: A
             raise  # both keys are good: the same command goes on
         raise _with_the_old_key(console, host, used, before if applied else None, source, error) from None
     keep(used, key)
-    note(used.deployment.name, WHAT, stage=INSTALLED, secret="")
+    note(used.deployment.name, used.what, stage=INSTALLED, secret="")
     return new
 
 

@@ -52,7 +52,6 @@ def brief(source: Source, noted: dict[str, str]) -> str:
 def obtained(console: Console, used: Use, source: Source, noted: dict[str, str]) -> AccessKey:
     """The new key. It is noted before any host hears of it: a run that is interrupted is gone on with."""
     from mlflow_provision.aws.roles import AccessKey
-    from mlflow_provision.rotation.aws import WHAT
     from mlflow_provision.rotation.journal import note
 
     if noted.get("stage") == NEW:
@@ -73,7 +72,7 @@ def obtained(console: Console, used: Use, source: Source, noted: dict[str, str])
         )
     note(
         used.deployment.name,
-        WHAT,
+        used.what,
         id=key.access_key_id,
         secret=key.secret_access_key,
         old=old,
@@ -86,10 +85,9 @@ def obtained(console: Console, used: Use, source: Source, noted: dict[str, str])
 def take_back(used: Use, source: Source) -> str:
     """The new key is of no use: one that IAM made for us is deleted there. Returns what became of it, in words."""
     from mlflow_provision.aws.access_keys import delete
-    from mlflow_provision.rotation.aws import WHAT
     from mlflow_provision.rotation.journal import begun, ended
 
-    noted = begun(used.deployment.name, WHAT)
+    noted = begun(used.deployment.name, used.what)
     said = ""
     if noted.get("user"):
         try:
@@ -97,7 +95,7 @@ def take_back(used: Use, source: Source) -> str:
             said = f"The new key of {noted['user']} was deleted again."
         except ProvisionError as error:
             said = f"The new key of {noted['user']}, {noted['id']}, could not be deleted: {error.message}"
-    ended(used.deployment.name, WHAT)
+    ended(used.deployment.name, used.what)
     return said
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def retire(console: Console, host: Host, used: Use, old: str, source: Source) -> str:
     """What became of the old key: "active", "inactive" or "deleted". `used` has the new one."""
-    from mlflow_provision.rotation.aws import WHAT, others_with
+    from mlflow_provision.rotation.aws import others_with
     from mlflow_provision.rotation.journal import begun, ended
 
     name = used.deployment.name
@@ -23,11 +23,11 @@ def retire(console: Console, host: Host, used: Use, old: str, source: Source) ->
         console.note(f"the old key stays active: {', '.join(others)} use it too. Rotate them as well, then end it")
         fate = "active"
     elif source.iam:
-        fate = _ended_at_iam(console, host, used, begun(name, WHAT).get("user", ""), old, source)
+        fate = _ended_at_iam(console, host, used, begun(name, used.what).get("user", ""), old, source)
     else:
         _say_how(console, used, old)
         fate = "active"
-    ended(name, WHAT)
+    ended(name, used.what)
     return fate
 
 
