@@ -100,7 +100,7 @@ def _outcome(run: Callable[[], ExitCode | None], console: Console, debug: bool) 
 
 
 def _afterwards() -> str:
-    """What an interrupted command does when it runs again: half a backup is none, nor half an upgrade; all else goes on."""
+    """What an interrupted command does when it runs again: half a backup, or an upgrade, is none; all else goes on."""
     if typed()[:1] in (["upgrade"], ["rollback"]):
         return "it begins anew"
     return "nothing half is left behind" if typed()[:1] == ["backup"] else "it continues where it stopped"

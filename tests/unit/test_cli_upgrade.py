@@ -143,7 +143,7 @@ class TestSummary:
         known(command_line, backup=Backup())
         host.failing["backup"] = ProvisionError("a backup that cannot be deleted")  # is no failure of the upgrade
         assert command_line.run("upgrade", "-y").exit_code == 0
-        ((verb, data),) = [request for request in host.requests if request[0] == "backup"]
+        (data,) = [data for verb, data in host.requests if verb == "backup"]
         assert data["action"] == "prune" and data["settings"]["keep"] == {
             "last": 3,
             "daily": 0,
