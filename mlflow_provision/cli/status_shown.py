@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 from mlflow_provision.cli.program import program
@@ -17,6 +19,7 @@ Rows = Iterator[tuple[str, str]]
 
 _DAY = 86400.0
 _HEADER = ("NAME", "STATE", "UP", "MLFLOW", "MEMORY", "DISK FREE", "DATABASE", "RUNS", "BACKUP", "TUNNEL")
+_LESS = ("DATABASE", "TUNNEL", "MEMORY", "RUNS", "UP")  # columns that a narrow terminal does without, in this order
 _LONG = 365.0  # days; a disk that lasts longer is no news
 
 
@@ -36,12 +39,27 @@ def say_one(console: Console, status: Summary, now: float) -> None:
 
 def say_all(console: Console, found: list[Summary], now: float) -> None:
     """Several deployments: a line for each, then what somebody should look after."""
-    console.table(_HEADER, [_line(status, now + (status.get("clock_skew") or 0.0)) for status in found])
+    lines = [_line(status, now + (status.get("clock_skew") or 0.0)) for status in found]
+    room = get_terminal_size().columns if sys.stdout.isatty() else None
+    console.table(*fitting(_HEADER, lines, room))
     notes = [(status["name"], text) for status in found for text in _notes(status)]
     if notes:
         console.say()
     for name, text in notes:
         console.say(f"{name}: {text}", "bad")
+
+
+def fitting(
+    header: Sequence[str], lines: Sequence[Sequence[str]], room: int | None
+) -> tuple[list[str], list[list[str]]]:
+    """As many columns as fit into so many characters; None: all."""
+    table = [list(header), *map(list, lines)]
+    for name in _LESS if room else ():
+        if sum(max(map(len, column)) + 2 for column in zip(*table, strict=True)) <= (room or 0):
+            break
+        at = table[0].index(name)
+        table = [row[:at] + row[at + 1 :] for row in table]
+    return table[0], table[1:]
 
 
 def watched_line(interval: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -32,7 +33,9 @@ def applied(**changed: Any) -> dict[str, Any]:
 
 
 class TestOne:
-    def test_for_people(self, command_line: CommandLine) -> None:
+    def test_for_people(self, command_line: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+        now = 1_800_000_000.0
+        monkeypatch.setattr("time.time", lambda: now)
         command_line.known(backup=Backup("/srv/backups"))
         command_line.host.health["server"] = {
             "applied": applied(mlflow_version="3.17.1"),
@@ -43,10 +46,9 @@ class TestOne:
             "runs_active": 3,
             "runs_deleted": 45,
             "experiments": 12,
-            "backup": {"failed": None, "scheduled": True, "next": time.time() + 3600.5, "made": None},
+            "backup": {"failed": None, "scheduled": True, "next": now + 3600.0, "made": None},
         }
         lines = command_line.run("status").stdout.splitlines()
-        now = time.time()
         since = time.strftime("%Y-%m-%d %H:%M", time.localtime(now - 93784.0))
         assert lines[:13] == [
             "server is running and healthy",
@@ -235,6 +237,50 @@ class TestSeveral:
         hosts["ubuntu@far"].health = None  # type: ignore[assignment]
         result = command_line.run("status")
         assert "far: unexpected" in result.stdout and "prod     healthy" in result.stdout
+
+    def test_a_narrow_terminal_does_without_some_columns(self) -> None:
+        from mlflow_provision.cli.status_shown import _HEADER, fitting
+
+        line = ["prod", "not healthy", "3 d", "3.16.1*", "412 MB", "16.2 GB, 34 d", "210 MB", "12,345", "5 h ago", "up"]
+        assert fitting(_HEADER, [line], None) == (list(_HEADER), [line]) == fitting(_HEADER, [line], 200)
+        header, (shown,) = fitting(_HEADER, [line], 80)
+        assert "DATABASE" not in header and {"NAME", "STATE", "RUNS", "BACKUP"} <= set(header)
+        assert "210 MB" not in shown and len(shown) == len(header)
+        assert sum(max(map(len, pair)) + 2 for pair in zip(header, shown, strict=True)) <= 80
+        assert fitting(_HEADER, [line], 20)[0] == ["NAME", "STATE", "MLFLOW", "DISK FREE", "BACKUP"]
+
+
+class TestQuestions:
+    def test_only_one_person_is_asked_one_thing_at_a_time(
+        self, command_line: CommandLine, person: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from mlflow_provision.cli.connection import connected_host
+        from mlflow_provision.console import Console
+
+        asking, open_ones, most = threading.Lock(), 0, 0
+
+        def confirm(*_: object, **__: object) -> bool:
+            nonlocal open_ones, most
+            open_ones += 1
+            most = max(most, open_ones)
+            time.sleep(0.05)
+            open_ones -= 1
+            return True
+
+        def connect(deployment: Deployment, ask: Any, accept: bool) -> FakeHost:
+            assert ask.confirm_host_key("box", "ED25519", "SHA256:abc") is True
+            return command_line.host
+
+        monkeypatch.setattr("click.confirm", confirm)
+        monkeypatch.setattr(host_package, "connect", connect)
+        console = Console.of_command("status")
+        arguments = (console, Deployment("server", "ubuntu@box"), False, asking)
+        threads = [threading.Thread(target=connected_host, args=arguments) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert most == 1
 
 
 class TestWatch:
