@@ -161,7 +161,7 @@ def test_a_newer_backup_is_refused_with_the_version_to_install(site: Site) -> No
     for action in ("look", "restore"):
         error = fails(site, action)
         assert error.kind == "newer"
-        assert "mlflow-provision setup server --mlflow-version 9.9.9" in error.hint
+        assert "mlflow-provision upgrade server --to 9.9.9" in error.hint
     assert untouched(site) == before
     assert site.running
 

@@ -20,8 +20,8 @@ def refuse_newer(release: str, manifest: Manifest, schema: dict[str, str]) -> No
         raise AgentError(
             f"backup {manifest.id} was made with MLflow {manifest.mlflow_version}; its {name} is newer than what "
             f"MLflow {here} on this host can use",
-            "set up that version first, then restore: "
-            f"mlflow-provision setup {manifest.deployment} --mlflow-version {manifest.mlflow_version}",
+            "upgrade to that version first, then restore: "
+            f"mlflow-provision upgrade {manifest.deployment} --to {manifest.mlflow_version}",
             "newer",
         )
 
