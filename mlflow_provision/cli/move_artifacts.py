@@ -120,7 +120,7 @@ def _move(console: Console, there: Site, wish: Move, order: Order) -> ExitCode |
     moving.refuse_unapplied(there)
     console.steps(moving.looked(there, wish), shown=())
     seen = console.document.details["found"] = console.answer
-    say_look(console, there, seen, order.dry_run)
+    say_look(console, there, seen, order.delete)
     if not seen["rows"]:
         return _delete(console, there, wish, order, seen["originals"])
     if order.dry_run:
@@ -132,7 +132,7 @@ def _move(console: Console, there: Site, wish: Move, order: Order) -> ExitCode |
         console.steps(moving.ready(there), shown=DIFFERENCES)
         console.steps(moving.moved(there, wish), shown=EVERYTHING)
     answer = console.document.details["moved"] = console.answer
-    say_moved(console, there, answer)
+    say_moved(console, there, answer, order.delete)
     return _delete(console, there, wish, order, [])
 
 

@@ -24,7 +24,7 @@ _WORDS = {
 _PLACES = 8
 
 
-def say_look(console: Console, there: Site, seen: dict[str, Any], dry_run: bool) -> None:
+def say_look(console: Console, there: Site, seen: dict[str, Any], deletes: bool) -> None:
     """What is elsewhere, where, and how much of it would be copied."""
     rows = seen["rows"]
     console.say()
@@ -56,7 +56,8 @@ def say_look(console: Console, there: Site, seen: dict[str, Any], dry_run: bool)
             f"the places of {seen['unprotected']:,} do not begin with the number of their experiment: MLflow protects "
             f"them by default_permission ({there.deployment.auth.default_permission}), not by that of the experiment"
         )
-    console.say("Originals stay. The server stands still for some seconds." if not dry_run else "Originals would stay.")
+    originals = "Whether originals go is asked afterwards" if deletes else "Originals stay"
+    console.say(f"{originals}. The server stands still for some seconds.")
     console.say()
 
 
@@ -68,7 +69,7 @@ def say_left(console: Console, left: list[dict[str, Any]]) -> None:
             _say(console, "", example)
 
 
-def say_moved(console: Console, there: Site, answer: dict[str, Any]) -> None:
+def say_moved(console: Console, there: Site, answer: dict[str, Any], deletes: bool) -> None:
     console.say()
     if answer.get("nothing"):
         console.say("There is nothing to move any more.", "good")
@@ -86,7 +87,7 @@ def say_moved(console: Console, there: Site, answer: dict[str, Any]) -> None:
         _say(console, "", f"{answer['late']:,} of them came while it moved")
     _say(console, "Proved", _proof(answer["proof"]))
     _say(console, "Backup", f"{answer['backup']}, of before: {_restoring(there, answer['backup'])}")
-    if answer["record"]:
+    if answer["record"] and not deletes:
         _say(console, "Originals", f"stay. To delete them: {_deleting()}")
     say_left(console, answer["left"])
 

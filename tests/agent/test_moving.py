@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import time
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from mlflow_provision.agent.moving import jobs
+from mlflow_provision.agent.moving import serve as move
 from mlflow_provision.agent.protocol import AgentError, Result
 from mlflow_provision.agent.resources.background_process import BackgroundProcess
 from tests.agent.moving_site import MovingSite, served
@@ -215,6 +217,20 @@ class TestFailures:
 
 
 class TestGoingOn:
+    def test_who_stops_while_it_copies_has_changed_nothing_and_goes_on_later(self, site: MovingSite) -> None:
+        for number in range(60):
+            site.written(f"5/r1/artifacts/many/{number}", str(number))
+        asked = itertools.count()
+        request = site.asking("move")
+        with pytest.raises(AgentError) as raised:
+            move(request, "ada@laptop", site.events.append, lambda: next(asked) > 150)
+        assert raised.value.kind == "interrupted"
+        assert site.place_of("r1") == f"{site.old}/5/r1/artifacts" and site.running
+        left = site.ask("look")["files_left"]
+        assert 0 < left < 65
+        site.ask("move")
+        assert len(list((site.artifacts_folder / "5/r1/artifacts/many").iterdir())) == 60
+
     def test_what_was_copied_is_not_copied_again(self, site: MovingSite) -> None:
         site.lies.add("5/r1/artifacts/a.txt")
         with pytest.raises(AgentError):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +22,7 @@ from mlflow_provision.agent.protocol import AgentError
 from tests.agent.moving_site import MovingSite, served
 from tests.agent.restoring import play
 from tests.agent.test_s3_servers import program
+from tests.agent.troubled_s3 import TroubledS3, serve
 from tests.lab.server import free_port, serving
 
 FILES = {
@@ -128,6 +133,26 @@ def test_a_large_object_is_copied_in_parts_by_the_store(tmp_path: Path, monkeypa
         monkeypatch.setattr(Objects, "write", lambda *_: pytest.fail("it went through the host"))
         copy(source, target, tmp_path / "manifest")
         assert content(target) == FILES
+
+
+def test_parts_of_a_killed_upload_are_taken_back(tmp_path: Path) -> None:
+    with serve(TroubledS3()) as s3:
+        access = Access("us-east-1", s3.endpoint, "any", "any")
+        child = os.fork()
+        if child == 0:
+            with contextlib.suppress(BaseException):
+                upload = objects(access, "bucket", "p", tmp_path).write("a", 1 << 30)
+                upload.__enter__().write(bytes(17 << 20))
+                time.sleep(60)
+            os._exit(0)
+        deadline = time.monotonic() + 30
+        while not any(s3.uploads.values()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        assert len(s3.uploads) == 1
+        objects(access, "bucket", "p", tmp_path).sweep()
+        assert s3.uploads == {} and list(tmp_path.iterdir()) == []
 
 
 def test_bytes_that_arrive_wrong_are_no_copy(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Iterator
 from urllib.parse import quote
 
@@ -15,7 +15,7 @@ from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.s3 import Bucket, Credentials, S3Error, verdict
 from mlflow_provision.agent.s3.instance_role import METADATA_URL, NoInstanceRole, role_credentials
 from mlflow_provision.agent.s3.multipart import Upload
-from mlflow_provision.agent.s3.patience import Patience
+from mlflow_provision.agent.s3.patience import Patience, once
 from mlflow_provision.agent.s3.probe import NAME as PROBE
 
 SECTION = "artifacts"
@@ -108,6 +108,18 @@ class Objects:
     def delete(self, name: str) -> None:
         with self._told("s3:DeleteObject"):
             self.bucket.delete(self._key(name))
+
+    def sweep(self) -> None:
+        """Take back the parts of uploads that killed runs left; what cannot be taken back now is tried again later."""
+        here = {"bucket": self.bucket.name, "endpoint_url": self.bucket.endpoint_url}
+        for note in self.notes.left():
+            content = note.content
+            if here.items() <= content.items():
+                with contextlib.suppress(S3Error, NoAnswer):
+                    Upload(replace(self.bucket, patience=once()), content["key"], content["id"]).abort()
+                    note.remove()
+            if note.stale:
+                note.remove()
 
     def take(self, source: Objects, entry: Entry, name: str) -> bool:
         """Let the store copy an object of another bucket of its own; False where it does not."""

@@ -94,6 +94,9 @@ class Folder:
         finally:
             os.close(folder)
 
+    def sweep(self) -> None:
+        """Nothing: what a killed run was writing is begun again under the same name."""
+
     def delete(self, name: str) -> None:
         """Folders that have become empty go, too."""
         with self._rights(name), self._root() as root:

@@ -39,5 +39,8 @@ class Place(Protocol):
     def write(self, name: str, size: int) -> AbstractContextManager[Writer]:
         """A new artifact of so many bytes. It exists when the block ends, and not if that is left by an exception."""
 
+    def sweep(self) -> None:
+        """Take back what killed writers left."""
+
     def delete(self, name: str) -> None:
         """Remove it, present or not."""

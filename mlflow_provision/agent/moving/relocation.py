@@ -64,6 +64,7 @@ def relocate(wanted: Wanted, emit: Emit, stopping: Stopping) -> dict[str, Any]:
     places = Places(wanted, stopping)
     source, target = places.ours(), places.new()
     _make_target(wanted, target, stopping)
+    target.sweep()
     manifest = Manifest(_manifest_path(wanted))
     try:
         with step(emit, "copy", "artifacts copied") as told:

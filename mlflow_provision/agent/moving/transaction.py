@@ -98,6 +98,7 @@ def _copy(
 ) -> tuple[jobs.Listing, Outcome]:
     """Everything that can be copied while the server runs, and once more what came or changed meanwhile."""
     target = places.ours()
+    target.sweep()
     total = Outcome()
     with step(emit, "copy", "artifacts copied") as told:
         for _ in range(2):
