@@ -39,7 +39,13 @@ def _opened(transport: Any, address: str, port: int) -> Finding:
     except ChannelException as error:
         if error.code == PROHIBITED:
             return found("forwarding", BAD, f"sshd: {error.text or 'administratively prohibited'}")
-        return found("forwarding", BAD, f"sshd cannot reach {address} port {port}: {error.text}")
+        return found(
+            "forwarding",
+            BAD,
+            f"sshd cannot reach {address} port {port}: {error.text}",
+            "The server answers on its host, and not to sshd: a firewall of the host itself is in between.",
+            "See its rules on the host: `sudo nft list ruleset`, `sudo iptables -S`",
+        )
     except (SSHException, EOFError) as error:
         return found("forwarding", BAD, f"no answer from sshd: {error or 'it hung up'}")
     channel.close()

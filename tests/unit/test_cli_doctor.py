@@ -32,9 +32,14 @@ class SickHost(FakeHost):
         facts = {"applied": APPLIED, "release_installed": True, "admin_exists": True}
         super().__init__(pending, **{**facts, **changed_facts})
         self.findings = {finding["check"]: finding for finding in (raw("health"), *findings)}
+        self.index: dict[str, Any] = {"error": "", "hint": "", "versions": ["3.17.2"], "half_published": []}
         self.heals = {"mend": True, "apply": True, "start": True}
 
     def request(self, verb: str, data: dict[str, Any], reply: Reply | None = None) -> Iterator[Event]:
+        if verb == "facts" and data["release"] == "" and self.index:
+            self.requests.append((verb, data))
+            yield Done({"index": self.index})
+            return
         if verb != "doctor":
             yield from super().request(verb, data, reply)
             if verb in ("apply", "start"):
@@ -215,7 +220,8 @@ def test_a_broken_environment_is_installed_again(line: CommandLine) -> None:
 
 def test_a_broken_environment_stays_where_nothing_can_take_its_place(line: CommandLine) -> None:
     index = {"error": "the package index cannot be reached", "hint": "", "versions": [], "half_published": []}
-    host = sick(line, raw("venv-broken", "bad", "No module named sqlalchemy"), index=index)
+    host = sick(line, raw("venv-broken", "bad", "No module named sqlalchemy"), index=None)
+    host.index = index
     result = line.run("doctor", "--fix", "--yes")
     assert result.exit_code == ExitCode.FAILED and "the package index cannot be reached" in result.stdout
     assert "apply" not in host.verbs

@@ -246,13 +246,17 @@ def forwarding(machine: Machine, server: Sshd, port: int) -> tuple[str, str]:
 def test_sshd_forwards_or_does_not(machine: Machine, server: Sshd, closed_server: Sshd) -> None:
     assert forwarding(machine, server, server.port) == ("ok", f"to 127.0.0.1 port {server.port}")
     verdict, evidence = forwarding(machine, closed_server, server.port)
-    assert verdict == "bad" and "prohibited" in evidence
+    assert verdict == "bad" and evidence.startswith("sshd: ") and "prohibited" in evidence
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        verdict, evidence = forwarding(machine, server, free.getsockname()[1])
+    assert verdict == "bad" and evidence.startswith("sshd cannot reach")
 
 
 def test_a_server_that_is_down_is_not_blamed_on_sshd() -> None:
     found = case()
     found.facts = {"applied": None}
-    assert ports.forwarding(found).verdict == "skipped"
+    assert ports.forwarding(found).evidence == "the server does not answer on its host"
 
 
 class Healthy(BaseHTTPRequestHandler):
