@@ -58,7 +58,7 @@ def upgrade_command(
     verified. If anything fails, or is interrupted anywhere, the old release runs with the databases it had.
 
     \b
-    mlflow-provision upgrade prod --dry-run     rehearses it: how long, which schemas
+    mlflow-provision upgrade prod --dry-run     rehearses it on a copy
     mlflow-provision upgrade prod
     mlflow-provision upgrade prod --to latest
     """
