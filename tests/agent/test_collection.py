@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from contextlib import closing
@@ -201,6 +202,37 @@ class TestElsewhere:
         (site.artifacts / "1" / run / "artifacts" / "link").symlink_to(outside)
         site.collect()
         assert (outside / "precious").exists() and site.there() == []
+
+    def test_a_link_in_the_place_of_a_run(self, site: Site, tmp_path: Path) -> None:
+        site.experiment(1)
+        run = site.run("a", deleted_days=40, files=0)
+        (tmp_path / "outside" / "empty").mkdir(parents=True)
+        (tmp_path / "outside" / "precious").write_text("x")
+        shutil.rmtree(site.artifacts / "1" / run)
+        (site.artifacts / "1" / run).symlink_to(tmp_path / "outside")
+        assert site.collect()["removed"]["files"] == 0 and site.ids("runs") == []
+        assert (tmp_path / "outside" / "empty").exists() and (tmp_path / "outside" / "precious").exists()
+        assert not (site.artifacts / "1" / run).is_symlink()
+
+    def test_a_folder_elsewhere_that_cannot_be_removed_keeps_its_run(
+        self, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        site.experiment(1)
+        uri = tmp_path / "mlruns/1" / ("a" * 32) / "artifacts"
+        uri.mkdir(parents=True)
+        (uri / "model").write_text("x")
+        foreign = site.run("a", deleted_days=40, files=0, uri=str(uri))
+        site.run("b", deleted_days=40)
+        unlink = os.unlink
+
+        def refuse(path: str) -> None:
+            if "mlruns" in path:
+                raise PermissionError(13, "Permission denied", path)
+            unlink(path)
+
+        monkeypatch.setattr("mlflow_provision.agent.collection.places.folder.os.unlink", refuse)
+        answer = site.collect()
+        assert site.ids("runs") == [foreign] and "Permission denied" in why(answer)[foreign]
 
     def test_a_neighbour_whose_name_begins_alike(self, site: Site) -> None:
         site.experiment(1)

@@ -162,8 +162,6 @@ class Collection:
             return "its experiment stays"
         if not trash.still_deleted(self.wanted.tracking, going.experiment.id, folder.item):
             return "was restored meanwhile"
-        if not folder.files:
-            return ""
         try:
             folder.where.place.remove(folder.where.folder, done.files_gone, folder.wanted if folder.traces else None)
         except (AgentError, OSError) as error:

@@ -32,6 +32,9 @@ class FolderPlace:
 
     def remove(self, folder: str, told: Told, wanted: Wanted = None) -> None:
         top = self._at(folder)
+        if os.path.islink(top):  # whatever it leads to is not ours
+            os.unlink(top)
+            return
         for path in self._walk(top):
             if wanted and not wanted(path[len(top) + 1 :]):
                 continue
