@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from mlflow_provision import __version__
@@ -43,7 +44,7 @@ def drift(case: Case) -> Finding:
             BAD,
             f"the deployment file says MLflow {wanted}, the server runs {runs}",
             "One of them was changed without the other; setup does not migrate databases.",
-            f'`mlflow-provision upgrade NAME --to {wanted}`, or write version = "{runs}" into the deployment file',
+            f'`{_towards(wanted, runs)}`, or write version = "{runs}" into the deployment file',
             fix="",
         )
     differing: list[Result] = []
@@ -59,6 +60,12 @@ def drift(case: Case) -> Finding:
         found_so_far = _judged(_own(differing, case), str(applied.get("tool_version") or ""))
         return replace(found_so_far, evidence=f"{found_so_far.evidence}\nno further: {error.message}")
     return _judged(_own(differing, case), str(applied.get("tool_version") or ""))
+
+
+def _towards(wanted: str, runs: str) -> str:
+    """The command that leads from the version that runs to the one that is wanted."""
+    old, new = (tuple(int(part) for part in re.findall(r"\d+", version)) for version in (runs, wanted))
+    return f"mlflow-provision upgrade NAME --to {wanted}" if new > old else "mlflow-provision rollback NAME"
 
 
 def _own(differing: list[Result], case: Case) -> list[Result]:

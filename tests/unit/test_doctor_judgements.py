@@ -146,6 +146,8 @@ def test_another_version_in_the_file_is_for_upgrade() -> None:
     one.keys_known, one.facts = True, {"applied": {"mlflow_version": "3.12.0"}}
     finding = drift(one)
     assert finding.verdict == "bad" and "upgrade NAME --to 3.17.2" in finding.remedy and not finding.fix
+    one.facts = {"applied": {"mlflow_version": "3.18.0"}}
+    assert "`mlflow-provision rollback NAME`" in drift(one).remedy
     one.keys_known = False
     assert drift(one).verdict == "skipped"
 
