@@ -40,8 +40,8 @@ ENTRIES = (
             "Detected out-of-date database schema",
             "The database belongs to another version of MLflow, older or newer: somebody installed another one, or "
             "put an old file there.",
-            "A newer database: `mlflow-provision setup NAME --mlflow-version VERSION` with the version it had. An "
-            "older one: `mlflow-provision upgrade NAME`.",
+            "A newer database: `mlflow-provision upgrade NAME --to VERSION` with the version it had. An older one: "
+            "`mlflow-provision restore NAME`, which migrates what it puts back.",
         ),
     ),
     Entry(

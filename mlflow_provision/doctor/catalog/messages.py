@@ -46,7 +46,7 @@ MESSAGES = {
         Row(
             "a restore refuses a backup of a newer MLflow",
             "Schemas are migrated up, never down.",
-            "`mlflow-provision setup NAME --mlflow-version VERSION` with the version that it names, then restore.",
+            "`mlflow-provision upgrade NAME --to VERSION` with the version that it names, then restore.",
         ),
     ),
 }

@@ -143,7 +143,7 @@ ENTRIES = (
         Row(
             "an upgrade was interrupted",
             "The host went down in the middle of it; the old release and the old databases are kept until it is over.",
-            "`mlflow-provision upgrade NAME`: it goes back to the old server first, or on.",
+            "`mlflow-provision rollback NAME` takes back what it had begun, and nothing more; then upgrade again.",
         ),
     ),
     Entry(
