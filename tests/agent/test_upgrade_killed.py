@@ -294,7 +294,9 @@ def test_an_interrupted_upgrade_does_not_keep_the_next_one(killed_in: Callable[[
 def test_undo_says_what_it_went_back_from(killed_in: Callable[[str], Site]) -> None:
     site = killed_in(STARTING)
     assert site.run("look")["unfinished"]["phase"] == "starting"
+    (site.base / "backup" / "upgrade.ini").touch()
     answer = site.run("undo")
+    assert sorted(path.name for path in (site.base / "backup").iterdir()) == ["state", "upgrades", "upgrading.lock"]
     assert (answer["action"], answer["from"]["version"], answer["to"]["version"]) == ("upgrade", "3.10.1", "3.17.2")
     assert "runs again" in answer["state"]
     assert held(site)[0] == OLD

@@ -24,7 +24,7 @@ from mlflow_provision.agent.upgrade.copies import Copied, Stopping
 from mlflow_provision.agent.upgrade.wanted import Wanted
 
 _IMPORTED = "lib/python*/site-packages/mlflow/server/auth/__pycache__"
-_CONFIG = "upgrade.ini"  # MLflow's users as the new release will have them
+CONFIG = "upgrade.ini"  # MLflow's users as the new release will have them
 
 
 def rehearse(wanted: Wanted, operator: str, emit: Emit, stopping: Stopping) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def config(wanted: Wanted) -> Iterator[str]:
         yield wanted.config
         return
     safety.make_folders(wanted)
-    path = f"{wanted.folder}/{_CONFIG}"
+    path = f"{wanted.folder}/{CONFIG}"
     replace(path, found.content, found.mode, found.owner, found.group)
     try:
         yield path

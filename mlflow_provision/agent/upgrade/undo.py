@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+from pathlib import Path
 from typing import Any
 
 from mlflow_provision.agent.as_user import as_user
@@ -16,7 +17,7 @@ from mlflow_provision.agent.databases import switch
 from mlflow_provision.agent.protocol import AgentError, Event
 from mlflow_provision.agent.restore import aside
 from mlflow_provision.agent.steps import Emit, step
-from mlflow_provision.agent.upgrade import copies, drop_in, files
+from mlflow_provision.agent.upgrade import copies, drop_in, files, prepare
 from mlflow_provision.agent.upgrade.journal import PATIENCE, RETURNING, STOPPING, UNDOING, VERIFYING, Journal
 from mlflow_provision.agent.upgrade.wanted import service
 
@@ -84,6 +85,7 @@ def _gone_back(folder: str, noted: dict[str, Any], starts: bool) -> str:
         journal.write(RETURNING)
     drop_in.remove(noted["drop_in"])
     as_user(noted["owner"], lambda: copies.empty(noted["beside"]))
+    Path(folder, prepare.CONFIG).unlink(missing_ok=True)
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(f"{noted['entry']}/files")
     aside.remove_empty(noted["entry"], noted["old"])
