@@ -205,6 +205,12 @@ def test_what_was_longer_ago_is_forgotten(ward: Ward) -> None:
     assert server_errors(ward)["verdict"] == "ok"
 
 
+def test_what_an_earlier_doctor_provoked_is_not_told(ward: Ward) -> None:
+    request = "PUT /api/2.0/mlflow-artifacts/artifacts/.mlflow-provision-doctor-0f/probe.bin HTTP/1.1"
+    ward.log(*with_stamp((f'2026/11/21 10:00:00 INFO:     127.0.0.1:1 - "{request}" 500 Internal Server Error',)))
+    assert server_errors(ward)["verdict"] == "ok"
+
+
 def test_what_a_check_of_ours_provoked_is_not_told_again(ward: Ward) -> None:
     from mlflow_provision.agent.doctor.checks.server_errors import server_errors as look
 

@@ -114,6 +114,17 @@ def test_a_folder_that_takes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
 # Credentials
 
 
+def test_one_fault_is_one_finding(ward: Ward) -> None:
+    ward.write_keys("[default]\naws_access_key_id = AKID\n")
+    found = ward.look("artifact-roundtrip", "store", "credentials-partial", "profile-mismatch")
+    of_the_store = {name: found[name]["verdict"] for name in ("store", "credentials-partial", "profile-mismatch")}
+    assert of_the_store == {"store": "skipped", "credentials-partial": "bad", "profile-mismatch": "ok"}
+    assert found["store"]["data"] == {"because": "credentials-partial"}
+    ward.write_keys("[other]\naws_access_key_id = A\naws_secret_access_key = B\n")
+    found = ward.look("store", "credentials-partial", "profile-mismatch")
+    assert (found["store"]["verdict"], found["profile-mismatch"]["verdict"]) == ("skipped", "bad")
+
+
 def test_half_of_a_key_in_the_file(ward: Ward) -> None:
     ward.write_keys("[default]\naws_access_key_id = AKID\n[other]\naws_secret_access_key = SECRET-OF-AWS\n")
     assert_finding(

@@ -27,7 +27,7 @@ from mlflow_provision.agent.verify.tracking import ARTIFACTS
 _PROXIED = "mlflow-artifacts:"
 _SIZE = 256 << 10
 _PATIENCE = 60.0  # seconds: the server itself waits for its store
-_FOLDER = ".mlflow-provision-doctor-"
+PROBE = ".mlflow-provision-doctor-"
 _BUDGET = 5.0  # seconds of counting
 _STEPS = 100_000
 _ROOT = re.compile(r"--default-artifact-root[= ](\S+)")
@@ -80,7 +80,7 @@ def roundtrip(patient: Patient) -> Finding:
     """A file goes through the server into its store and comes back the same. No row is written for it."""
     if not patient.server.password:
         raise Skip("the administrator's password is not known on the operator's machine")
-    client, folder = patient.server.client, _FOLDER + secrets.token_hex(8)
+    client, folder = patient.server.client, PROBE + secrets.token_hex(8)
     path, body = f"{ARTIFACTS}/{quote(folder)}/probe.bin", os.urandom(_SIZE)
     log = ServerLog(patient.server)
     stored, started = False, time.time()

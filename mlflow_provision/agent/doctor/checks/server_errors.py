@@ -6,6 +6,7 @@ import re
 import time
 from collections import Counter
 
+from mlflow_provision.agent.doctor.checks.artifacts import PROBE
 from mlflow_provision.agent.doctor.finding import Finding, ago, bad, counted, ok, warn
 from mlflow_provision.agent.doctor.journal import Line
 from mlflow_provision.agent.doctor.patient import Patient
@@ -112,7 +113,7 @@ def server_errors(patient: Patient) -> Finding:
 
 
 def _ours(line: Line, patient: Patient) -> bool:
-    return any(start <= line.at <= end for start, end in patient.provoked)
+    return PROBE in line.text or any(start <= line.at <= end for start, end in patient.provoked)
 
 
 def _started(patient: Patient) -> float:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from mlflow_provision.agent.as_user import as_user
 from mlflow_provision.agent.doctor import aws
-from mlflow_provision.agent.doctor.finding import Finding, Skip, bad, ok
+from mlflow_provision.agent.doctor.finding import SKIPPED, Finding, Skip, bad, ok
 from mlflow_provision.agent.doctor.patient import Patient
 from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.s3 import Credentials
@@ -25,11 +25,21 @@ def store(patient: Patient) -> Finding:
     destination = patient.destination
     if destination.startswith("s3://"):
         used = aws.found(patient.environment)
+        if told := _said_elsewhere(used, patient):
+            return Finding(SKIPPED, f"not tried, because {told} is bad", {"because": told})
         return _proved(destination, used.region, used.endpoint_url, used.keys, patient, used.source)
     folder = destination[len("file://") :] if destination.startswith("file://") else destination
     if "://" in folder:
         raise Skip(f"{destination} is not a store that this tool knows")
     return _folder(folder, patient, "apply")
+
+
+def _said_elsewhere(used: aws.Found, patient: Patient) -> str:
+    """The check that has found that there is no whole key to try; "" when there is one, or a role."""
+    if bool(used.keys.access_key_id) != bool(used.keys.secret_access_key):
+        return "credentials-partial"
+    without = used.profile and used.source == aws.ROLE
+    return "profile-mismatch" if without and patient.verdicts.get("profile-mismatch") == "bad" else ""
 
 
 def backup_store(patient: Patient) -> Finding:
