@@ -155,7 +155,7 @@ def _folder(folder: str, patient: Patient, fix: str) -> Finding:
         )
     problem: str = as_user(patient.user, lambda: _tried(folder))
     if problem:
-        return bad(f"{folder}: {problem}", fix=fix)
+        return bad(f"{folder}: {problem}", **({"fix": fix} if "denied" in problem else {"no_fix": True}))
     return ok(f"{folder}: put, get, list and delete work")
 
 
