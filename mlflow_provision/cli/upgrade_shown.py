@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 WIDTH = 96
 INDENT = " " * 12  # of what belongs to the line above
 _START = 8.0  # seconds: what it takes to stop a server and to start it, at least
+_LOG = 20e6  # bytes that a database may have beside it until they are written into it
 _FRESH = 7 * 86400.0  # seconds that a rehearsal tells how long an upgrade takes
 
 
@@ -159,7 +160,7 @@ def _newest(site: Site, version: str) -> str:
 def _away(look: dict[str, Any]) -> str:
     """How long people have to wait, as far as that is known."""
     rehearsed = look.get("rehearsed")
-    if rehearsed and time.time() - rehearsed["at"] < _FRESH and look["size"] < 1.5 * max(rehearsed["bytes"], 1):
+    if rehearsed and time.time() - rehearsed["at"] < _FRESH and look["size"] < 1.5 * rehearsed["bytes"] + _LOG:
         seconds = rehearsed["seconds"]
         work = sum(seconds.get(part, 0.0) for part in ("copy", "migrate", "compare"))
         return f"about {duration(_START + work)}, as rehearsed {ago(rehearsed['at'], time.time())}"
