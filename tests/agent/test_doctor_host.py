@@ -523,3 +523,17 @@ def test_no_password_and_no_hash_is_told(ward: Ward) -> None:
         hashes = [row[0] for row in connection.execute("SELECT password_hash FROM users")]
     for secret in (PASSWORD, "secret-of-flask", *hashes):
         assert secret not in repr(ward.events)
+
+
+def test_a_move_that_was_interrupted(ward: Ward) -> None:
+    assert_finding(ward, "move-unfinished", "ok")
+    (ward.base / "moves").mkdir()
+    (ward.base / "moves" / "journal.json").write_text("{}")
+    assert_finding(ward, "move-unfinished", "bad", "a move of artifacts was interrupted")
+
+
+@pytest.mark.parametrize("ending", ["next", "old"])
+def test_a_rotation_that_was_interrupted(ward: Ward, ending: str) -> None:
+    assert_finding(ward, "rotation-unfinished", "ok")
+    (ward.etc / f"secrets.env.{ending}").write_text("x")
+    assert_finding(ward, "rotation-unfinished", "bad", f"secrets.env.{ending}")

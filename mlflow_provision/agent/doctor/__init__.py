@@ -58,6 +58,8 @@ CHECKS: dict[str, Check] = {
     "backup-store": Check("store.backup_store", (), 90.0),
     "restore-unfinished": Check("unfinished.restore"),
     "upgrade-unfinished": Check("unfinished.upgrade"),
+    "move-unfinished": Check("unfinished.move"),
+    "rotation-unfinished": Check("unfinished.rotation"),
     "certificate": Check("certificate.certificate", (), 30.0),
     "tmp-litter": Check("litter.litter", (), 30.0),
 }

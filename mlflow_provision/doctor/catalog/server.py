@@ -147,6 +147,28 @@ ENTRIES = (
         ),
     ),
     Entry(
+        "move-unfinished",
+        GROUP,
+        "no move of artifacts is half done",
+        "a move of artifacts is half done",
+        Row(
+            "a move of artifacts was interrupted",
+            "The host went down in the middle of it; what the database says of places may not be proved.",
+            "`mlflow-provision move-artifacts NAME` takes back what is unproved, and goes on.",
+        ),
+    ),
+    Entry(
+        "rotation-unfinished",
+        GROUP,
+        "no rotation of secrets is half done",
+        "a rotation of the server's secrets is half done",
+        Row(
+            "`rotate secret` was interrupted",
+            "The host went down, or the connection broke; keys of the AI gateway may not open meanwhile.",
+            "`mlflow-provision rotate secret NAME` again: it goes on, or back.",
+        ),
+    ),
+    Entry(
         "drift",
         GROUP,
         "it is as the deployment file says",

@@ -47,6 +47,25 @@ def upgrade(patient: Patient) -> Finding:
     return bad(f"{what} was interrupted while {noted.get('phase', 'under way')}{_since(noted)}", no_fix=True)
 
 
+def move(patient: Patient) -> Finding:
+    """No move of artifacts is half-way."""
+    path = f"{patient.base}/moves/journal.json"
+    if not os.path.exists(path):
+        return ok("no move of artifacts is half-way")
+    _unless_at_work(patient)
+    return bad("a move of artifacts was interrupted: the database may name places that nobody has proved", no_fix=True)
+
+
+def rotation(patient: Patient) -> Finding:
+    """No rotation of the server's secrets is half-way."""
+    secrets = patient.files["secrets_env"]
+    left = [path for path in (f"{secrets}.next", f"{secrets}.old") if os.path.exists(path)]
+    if not left:
+        return ok("no rotation of its secrets is half-way")
+    _unless_at_work(patient)
+    return bad(f"a rotation of the server's secrets was interrupted: {' and '.join(left)} are left", no_fix=True)
+
+
 def _unless_at_work(patient: Patient) -> None:
     """Whoever works on it right now holds the lock of the host."""
     try:
