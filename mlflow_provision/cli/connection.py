@@ -62,7 +62,7 @@ def questions(console: Console) -> Ask:
     def confirm_host_key(host: str, kind: str, fingerprint: str) -> bool:
         with console.question():
             click.echo(
-                f"The host {host} is not known yet. Its {kind} key has the fingerprint\n  {fingerprint}", err=True
+                f"The host {host} is not known yet.\nIts {kind} key has the fingerprint\n  {fingerprint}", err=True
             )
             return click.confirm("Is this the right one?", default=False, err=True)
 

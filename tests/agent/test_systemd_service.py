@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import os
 import threading
+import shlex
 import time
 from pathlib import Path
 
@@ -190,7 +191,18 @@ def test_a_crash_without_a_word_says_so(systemd: FakeSystemd) -> None:
     assert "it printed nothing" in failure(systemd.resource).message
 
 
+def test_the_next_attempt_that_has_said_nothing_yet_does_not_hide_why_the_last_one_died(systemd: FakeSystemd) -> None:
+    of_systemd = f"{UNIT}: Main process exited, code=exited, status=1/FAILURE"
+    earlier = shlex.quote("\n".join([*CRASH, of_systemd]))
+    script = f'case "$*" in *--since=-7s*|*--since=-8s*) echo "{of_systemd}" ;; *) printf "%s\\n" {earlier} ;; esac'
+    systemd.programs.add("journalctl", script)
+    (systemd.folder / "healthy").unlink()
+    systemd.become(NRestarts="7", ActiveEnterTimestampMonotonic=str(int((time.monotonic() - 2) * 1e6)))
+    assert systemd.resource.status()["problem"].startswith("ValueError: the reason")
+
+
 def test_the_journal_is_read_from_this_start_on(systemd: FakeSystemd) -> None:
+    systemd.log("something")
     systemd.become(ActiveState="failed", ActiveEnterTimestampMonotonic=str(int((time.monotonic() - 100) * 1e6)))
     systemd.resource.status()
     [asked] = [call for call in systemd.programs.calls if call.startswith("journalctl")]

@@ -157,19 +157,29 @@ class SystemdService:
         """With several workers uvicorn replaces a dead one for ever, and the unit looks active all the while."""
         return sum("Child process" in line and "died" in line for line in self._journal()) >= 2
 
-    def _journal(self) -> list[str]:
+    def _journal(self, earlier: float = 0.0) -> list[str]:
+        """What it said since it was started, and so many seconds before."""
         since = int(self._show()["ActiveEnterTimestampMonotonic"] or 0) / 1e6
-        seconds = max(5, int(time.monotonic() - since) + 5) if since else 60
+        seconds = max(5, int(time.monotonic() - since) + 5) + int(earlier) if since else 60
         argv = ["journalctl", "--unit", self.unit, "--no-pager", "--output=cat", "--lines=200", f"--since=-{seconds}s"]
         return command.capture(argv).splitlines()
 
     def _last_words(self) -> str:
-        return running.relevant(self._journal()) or "it printed nothing"
+        """Why it died. What runs just now may be the next attempt, which has said nothing yet."""
+        words = running.relevant(self._journal())
+        if not words or _only_systemd(words):
+            words = running.relevant([line for line in self._journal(_ATTEMPT) if not _only_systemd(line)]) or words
+        return words or "it printed nothing"
 
     def _show(self) -> dict[str, str]:
         text = command.capture(["systemctl", "show", self.unit, "--property=" + _PROPERTIES])
         state = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
         return {name: state.get(name, "") for name in _PROPERTIES.split(",")}
+
+
+def _only_systemd(words: str) -> bool:
+    """Is nothing of it the server's own? systemd tells that it started, ended or waits."""
+    return all(".service" in line for line in words.splitlines())
 
 
 def _young(state: dict[str, str]) -> bool:
