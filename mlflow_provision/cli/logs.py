@@ -34,7 +34,11 @@ _OWN_TIME = re.compile(r"^\[?\d{4}[/-]\d\d[/-]\d\d[ T]\d\d:\d\d:\d\d[.,\d]*\]? "
 @since_option("Look back so far: 30m, 2h, 1d, or a time like '2026-11-21 18:00'.")
 @click.option("--errors", is_flag=True, help="Errors only, tracebacks whole, and requests that failed with a 5xx.")
 @click.option(
-    "-n", "--lines", type=click.IntRange(min=1), metavar="N", help="At most the newest N.  [default: 100, or --since]"
+    "-n",
+    "--lines",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="The newest N; errors whole.  [default: 100, or --since]",
 )
 @click.option("--probes", is_flag=True, help="With the requests for /health, which are left out else.")
 @accept_flag

@@ -28,7 +28,8 @@ def serve(data: dict[str, Any], operator: str, emit: Emit, stopping: Callable[[]
     tell the time of a line, `first` begins an error. Returns how many there were.
 
     `ago`: seconds to look back, None for all of it; `lines`: at most so many, the newest, None for all; `errors`: only
-    those, whole; `probes`: with the requests for /health that went well; `follow`: until somebody wants us to stop.
+    those, whole, and so rather more lines than fewer; `probes`: with the requests for /health that went well;
+    `follow`: until somebody wants us to stop.
     """
     data = expanded(data)
     if not os.path.exists(data["record"]):
@@ -38,7 +39,7 @@ def serve(data: dict[str, Any], operator: str, emit: Emit, stopping: Callable[[]
     shown = _Shown(emit, Mask(data["secrets"]), data["errors"], data["probes"])
     if data["errors"]:
         # What is an error is known only from what stands before a line, so all of it is read.
-        shown.tell(_whole(deque(shown.judged(source.history(since)), maxlen=data["lines"])))
+        shown.tell(_newest(shown.judged(source.history(since)), data["lines"]))
     elif data["lines"] is not None:
         shown.tell(shown.judged(source.newest(since, data["lines"], shown.counts)))
     else:
@@ -76,8 +77,16 @@ class _Shown:
             self.count += 1
 
 
-def _whole(lines: Iterable[Judged]) -> list[Judged]:
-    """Without the end of an error whose beginning was one line too many; unless that one is all there is."""
-    kept = list(lines)
-    starts = [number for number, (_, _, first) in enumerate(kept) if first]
-    return kept[starts[0] :] if starts else kept
+def _newest(lines: Iterable[Judged], most: int | None) -> Iterator[Judged]:
+    """The last so many of what belongs to errors, or more: an error comes whole, and its end alone tells nothing."""
+    kept: deque[list[Judged]] = deque()
+    count = 0
+    for line in lines:
+        if line[2] or not kept:
+            kept.append([])
+        kept[-1].append(line)
+        count += 1
+        while most is not None and count - len(kept[0]) >= most:
+            count -= len(kept.popleft())
+    for error in kept:
+        yield from error
