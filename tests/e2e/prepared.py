@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,12 +35,13 @@ class Prepared:
 
 
 @contextmanager
-def prepared(home: Path, *options: str) -> Iterator[Prepared]:
-    """Set a blank host up, with these options of `setup`, and keep its disk."""
+def prepared(home: Path, *options: str, then: Callable[[Served], object] = lambda served: None) -> Iterator[Prepared]:
+    """Set a blank host up, with these options of `setup`, do something more with it, and keep its disk."""
     home.mkdir(parents=True, exist_ok=True)
     with LabHost() as host:
         operator = Operator(home, host.ssh_config)
         operator.run("setup", on(host), "--name", NAME, "--yes", *options)
+        then(Served(host, operator))
         snapshot = host.snapshot()
         name = host.name
     try:

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
 from mlflow_provision.agent.index import DEFAULT_INDEX_URL
 from mlflow_provision.uv_pin import UV_WHEELS
 from tests.e2e.bad_day import accepted, refused
+from tests.e2e.mirror import PROJECTS, Page, listing, mirror
 from tests.e2e.operator import Operator, on
 from tests.lab import LabHost
-
-PROJECTS = ("mlflow", "mlflow-skinny", "mlflow-tracing")
 
 
 @pytest.fixture
@@ -111,42 +105,3 @@ def test_a_release_that_is_half_published(host: LabHost, operator: Operator) -> 
     assert "Next: take the newest that installs: --mlflow-version 3.17.2" in said
     plan = operator.run("setup", on(host), "--dry-run", "--mlflow-version", "latest").stdout
     assert "MLflow 3.17.2" in plan
-
-
-@dataclass(frozen=True)
-class Page:
-    """What a mirror answers; it may promise a greater length than it keeps."""
-
-    body: bytes
-    length: int = 0
-    redirect: str = ""
-
-
-def listing(project: str) -> Page:
-    return Page(f"<a href={project.replace('-', '_')}-3.17.2-py3-none-any.whl>".encode())
-
-
-@contextmanager
-def mirror(host: LabHost, pages: dict[str, Page]) -> Iterator[str]:
-    """A package index that has just these pages; its URL, as the host reaches it."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            page = pages.get(self.path.removeprefix("/simple"))
-            if page is None:
-                self.send_error(404)
-                return
-            self.send_response(302 if page.redirect else 200)
-            self.send_header("Location", page.redirect)
-            self.send_header("Content-Type", "text/html")
-            self.send_header("Content-Length", str(page.length or len(page.body)))
-            self.end_headers()
-            self.wfile.write(page.body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer((host.network.gateway, 0), Handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://{host.network.gateway}:{server.server_port}/simple"
-        server.shutdown()
