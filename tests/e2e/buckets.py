@@ -29,6 +29,11 @@ def keys_in_environment(operator: Operator, keys: Keys) -> None:
     operator.variables["MLFLOW_PROVISION_AWS_SECRET_ACCESS_KEY"] = keys.secret
 
 
+def keys_of_backups(operator: Operator, keys: Keys) -> None:
+    operator.variables["MLFLOW_PROVISION_BACKUP_ACCESS_KEY_ID"] = keys.key
+    operator.variables["MLFLOW_PROVISION_BACKUP_SECRET_ACCESS_KEY"] = keys.secret
+
+
 def keys_in_profile(operator: Operator, profile: str, keys: Keys) -> None:
     aws = operator.home / ".aws"
     aws.mkdir(exist_ok=True)

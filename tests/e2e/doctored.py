@@ -26,7 +26,7 @@ class Examination:
 
     @property
     def findings(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.document["findings"]
+        found: list[dict[str, Any]] = self.document.get("findings", [])
         return found
 
     def of(self, check: str) -> dict[str, Any]:
@@ -46,20 +46,23 @@ class Examination:
     def warned(self) -> set[str]:
         return self._with("warn")
 
-    def _with(self, *verdicts: str) -> set[str]:
-        return {finding["check"] for finding in self.findings if finding["verdict"] in verdicts}
+    @property
+    def amiss(self) -> list[dict[str, Any]]:
+        return [finding for finding in self.findings if finding["verdict"] in _AMISS]
+
+    def _with(self, verdict: str) -> set[str]:
+        return {finding["check"] for finding in self.findings if finding["verdict"] == verdict}
 
 
 def examine(operator: Operator, *arguments: str, name: str = NAME, code: int | None = None) -> Examination:
-    """Run doctor and remember what it found. Whatever is amiss says why and what to do; the exit code (`code`, or by
-    itself) is 1 exactly when something is bad."""
-    document = operator.json("doctor", name, *arguments, code=code)
-    found = Examination(document)
-    assert document["exit_code"] == int(bool(found.bad)) or code is not None, document
-    for finding in found.findings:
-        if finding["verdict"] in _AMISS:
-            assert finding["evidence"] and finding["cause"] and finding["remedy"], finding
-    _seen.update(found._with(*_AMISS))
+    """Run doctor and remember what it found. Its exit code is 1 exactly when something is bad, or the one given; what
+    is amiss says why, and what to do."""
+    found = Examination(operator.json("doctor", name, *arguments, code=None))
+    expected = int(bool(found.bad)) if code is None else code
+    assert found.document["exit_code"] == expected, (found.document["error"], found.amiss)
+    for finding in found.amiss:
+        assert finding["evidence"] and finding["cause"] and finding["remedy"], finding
+    _seen.update(found.bad | found.warned)
     return found
 
 
