@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
@@ -16,7 +17,8 @@ from mlflow_provision.agent.backup.listing import listed
 from mlflow_provision.agent.backup.stores.folder import FolderStore
 from mlflow_provision.agent.lock import held as locked
 from mlflow_provision.agent.protocol import AgentError, Result, Start
-from mlflow_provision.agent.upgrade import copies, serve
+from mlflow_provision.agent.upgrade import copies, journal, serve
+from mlflow_provision.agent.upgrade.journal import SWITCHING, Journal
 from tests.agent.restoring import PASSWORD, runs_of, users_of
 from tests.agent.upgrading import NEW, NEW_RELEASE, OLD, OLD_RELEASE, Site, held, play
 
@@ -190,6 +192,23 @@ def test_a_way_back_whose_server_does_not_start_says_so_and_is_over(site: Site) 
     assert "And the way back failed: the old databases and files are back, but the old server does not" in error.message
     assert held(site)[0] == OLD
     assert not site.journal.exists()
+
+
+def test_a_disk_that_is_full_does_not_keep_it_from_going_back(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even the journal can be written once the databases are replaced."""
+    before = site.state_of_files()
+    write = journal.replace
+
+    def full(path: str, content: str, mode: int) -> None:
+        if Journal(str(site.journal.parent)).phase == SWITCHING:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(path, content, mode)
+
+    monkeypatch.setattr(journal, "replace", full)
+    with pytest.raises(AgentError, match="Nothing is lost: the server runs again as before"):
+        site.run()
+    assert site.state_of_files() == before
+    assert site.running == OLD_RELEASE
 
 
 def test_a_request_to_stop_goes_back(site: Site) -> None:

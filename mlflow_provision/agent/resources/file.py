@@ -61,10 +61,14 @@ def replace(path: str, content: str, mode: int, owner: str = "", group: str = ""
     beside = target.with_name(f".{target.name}{BESIDE}")
     beside.unlink(missing_ok=True)
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as handle:
-        handle.write(content.encode())
-        ownership.settle(handle.fileno(), mode, owner, group)
-        handle.flush()
-        os.fsync(handle.fileno())
+    try:
+        with os.fdopen(descriptor, "wb") as handle:
+            handle.write(content.encode())
+            ownership.settle(handle.fileno(), mode, owner, group)
+            handle.flush()
+            os.fsync(handle.fileno())
+    except OSError:  # of a full disk, not even the half shall be taken
+        beside.unlink(missing_ok=True)
+        raise
     os.replace(beside, target)
     sync_folder(str(target.parent))

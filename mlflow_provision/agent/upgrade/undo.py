@@ -77,12 +77,14 @@ def _gone_back(folder: str, noted: dict[str, Any], starts: bool) -> str:
     if noted["phase"] not in (STOPPING, RETURNING):
         if noted["phase"] == VERIFYING:  # others may have written to the new databases
             noted["kept"] = f"{noted['old']}/failed"
-        journal.write(UNDOING, kept=noted["kept"])
+        # First of all: a full disk may be why we go back.
+        as_user(noted["owner"], lambda: copies.empty(noted["beside"]))
+        _write(journal, UNDOING, kept=noted["kept"])
         if starts:
             server.stop(lambda: False)
         as_user(noted["owner"], lambda: switch.put_back(noted))
         files.put_back(noted["files"])
-        journal.write(RETURNING)
+        _write(journal, RETURNING)
     drop_in.remove(noted["drop_in"])
     as_user(noted["owner"], lambda: copies.empty(noted["beside"]))
     Path(folder, prepare.CONFIG).unlink(missing_ok=True)
@@ -96,6 +98,12 @@ def _gone_back(folder: str, noted: dict[str, Any], starts: bool) -> str:
     finally:
         # Also when it does not start: everything of it is back, and the next command shall not be kept from mending it.
         journal.end()
+
+
+def _write(journal: Journal, phase: str, **more: Any) -> None:
+    """A phase of the way back, where there is room for it. Else, who has to go back once more does more of it again."""
+    with contextlib.suppress(OSError):
+        journal.write(phase, **more)
 
 
 def _as_it_was(noted: dict[str, Any]) -> str:
