@@ -17,6 +17,7 @@ from mlflow_provision.agent.backup.listing import listed
 from mlflow_provision.agent.backup.stores.folder import FolderStore
 from mlflow_provision.agent.lock import held as locked
 from mlflow_provision.agent.protocol import AgentError, Result, Start
+from mlflow_provision.agent.resources import file
 from mlflow_provision.agent.upgrade import copies, journal, serve
 from mlflow_provision.agent.upgrade.journal import SWITCHING, Journal
 from tests.agent.restoring import PASSWORD, runs_of, users_of
@@ -197,7 +198,7 @@ def test_a_way_back_whose_server_does_not_start_says_so_and_is_over(site: Site) 
 def test_a_disk_that_is_full_does_not_keep_it_from_going_back(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not even the journal can be written once the databases are replaced."""
     before = site.state_of_files()
-    write = journal.replace
+    write = file.replace
 
     def full(path: str, content: str, mode: int) -> None:
         if Journal(str(site.journal.parent)).phase == SWITCHING:
