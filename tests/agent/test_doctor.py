@@ -126,6 +126,14 @@ def test_no_secret_gets_out_of_what_was_seen(ward: Ward, monkeypatch: pytest.Mon
         assert "MLFLOW" in text
 
 
+def test_where_secrets_are_is_none_itself(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scheduled backup names the files that it takes along, the one with the server's secrets among them."""
+    path = str(ward.etc / "secrets.env")
+    ward.write_job({"settings": {"source": {"files": {"secrets.env": path}}}})
+    monkeypatch.setattr(disk, "space", lambda patient: bad(f"others may read {path}"))
+    assert ward.one("disk")["evidence"] == f"others may read {path}"
+
+
 def test_a_check_may_find_several_things(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[Finding] = [ok("one"), bad("two"), ok("three")]
     monkeypatch.setattr(disk, "space", lambda patient: found)

@@ -73,7 +73,8 @@ def _of_job(path: str) -> set[str]:
     def walk(value: Any, name: str) -> None:
         if isinstance(value, dict):
             for key, inner in value.items():
-                walk(inner, key)
+                if key != "source":  # files by name and path, the one with secrets among them
+                    walk(inner, key)
         elif isinstance(value, str) and _is_secret(name):
             found.add(value)
 
