@@ -206,7 +206,11 @@ def control(host: Host, verb: str, deployment: Deployment) -> tuple[dict[str, An
         data["backup"] = blueprint.status_request(deployment, facts)
     else:
         data |= blueprint.changing(deployment, facts, f"{verb} {deployment.name}")
-    return answer(host, verb, data), facts
+    status = answer(host, verb, data)
+    if facts["upgrading"] and verb != "status":  # it has been taken back meanwhile: what was read then is not true now
+        facts, _ = look(host, deployment)
+        status["taken_back"] = not facts["upgrading"]
+    return status, facts
 
 
 def removal(host: Host, deployment: Deployment, delete_data: bool) -> tuple[list[Resource], Facts]:

@@ -73,7 +73,8 @@ def _style(verb: str, status: Status) -> str:
 
 def _rows(deployment: Deployment, verb: str, status: Status, version: str, url: str) -> list[tuple[str, str]]:
     before = status.get("before") or {}
-    rows = [("problem", line) for line in status["problem"].splitlines()]
+    rows = [("upgrade", "had been interrupted, and is taken back")] if status.get("taken_back") else []
+    rows += [("problem", line) for line in status["problem"].splitlines()]
     if before.get("problem") and verb != "stop":
         rows += [("before", line) for line in before["problem"].splitlines()]
     if before.get("running") and before.get("pid") != status["pid"]:

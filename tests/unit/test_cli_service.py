@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from mlflow_provision.agent.protocol import Event
 from tests.unit.conftest import CommandLine
+from tests.unit.fake_host import FakeHost
 
 UP = {"running": True, "healthy": True, "pid": 100, "seconds": 7200.0, "problem": ""}
 DOWN = {"running": False, "healthy": False, "pid": 0, "seconds": 0.0, "problem": ""}
@@ -50,3 +53,22 @@ def test_what_happened(
     assert lines[0] == first
     assert [row for row in rows if f"  {row}" not in lines] == []
     assert command_line.json(verb)["status"]["before"] == before
+
+
+def test_what_runs_after_an_upgrade_was_taken_back(command_line: CommandLine) -> None:
+    """The host goes back from an interrupted one before it starts the server: what it said before holds no more."""
+    command_line.known()
+    host = command_line.host = TakenBack(upgrading=True, applied={"mlflow_version": "3.17.2"})
+    host.status |= {"before": UP, "took": 5.0}
+    said = command_line.run("start").stdout
+    assert "  upgrade   had been interrupted, and is taken back" in said
+    assert "  MLflow    3.12.0" in said
+
+
+class TakenBack(FakeHost):
+    """Goes back from an upgrade as soon as it is to change something."""
+
+    def _events(self, verb: str, data: dict[str, Any]) -> Iterator[Event]:
+        if "lock" in data:
+            self.changed_facts |= {"upgrading": False, "applied": {"mlflow_version": "3.12.0"}}
+        return super()._events(verb, data)
