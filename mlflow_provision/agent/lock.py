@@ -31,6 +31,21 @@ def held(path: str, operator: str, what: str) -> Iterator[None]:
         os.close(descriptor)
 
 
+def is_held(path: str) -> bool:
+    """Whether somebody is at work right now."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _locked(content: bytes) -> AgentError:
     try:
         holder = json.loads(content)

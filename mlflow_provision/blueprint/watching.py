@@ -41,6 +41,7 @@ def health_request(deployment: Deployment) -> dict[str, Any]:
         "folders": folders,
         "backup": status_request(deployment, {"root": {"path": str(layout.root)}}),
         "guards": {"restore": str(layout.backup / GUARD), "upgrade": str(layout.backup / UPGRADING)},
+        "lock": str(layout.lock),
         "index_url": deployment.mlflow.index_url,
         "names": [name for name in deployment.mlflow.allowed_hosts if name not in LOOPBACK_NAMES and "*" not in name],
     }

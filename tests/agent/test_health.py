@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from mlflow_provision.agent import health
+from mlflow_provision.agent import health, lock
 from mlflow_provision.agent.backup.scheduled import note_room
 from mlflow_provision.agent.health import certificate, counts, disks, files, growth, newest, notes
 from mlflow_provision.agent.home import expanded
@@ -267,6 +267,7 @@ def request(server: TinyServer, name: str = "prod", **changed: Any) -> dict[str,
         "folders": {"data": base},
         "backup": {},
         "guards": {"restore": f"{base}/restoring", "upgrade": f"{base}/upgrading"},
+        "lock": f"{base}/lock",
         "index_url": "http://127.0.0.1:9/simple",
         "names": [],
         **changed,
@@ -277,6 +278,15 @@ class TestVerb:
     @pytest.fixture
     def server(self, tmp_path: Path) -> TinyServer:
         return TinyServer(tmp_path / "server")
+
+    def test_what_somebody_is_at_work_on_is_not_called_interrupted(self, server: TinyServer) -> None:
+        (server.folder / "upgrading").touch()
+        look = {"deployments": [request(server)]}
+        told = []
+        for alone in (lock.held(str(server.folder / "lock"), "ada", "upgrade prod"), contextlib.nullcontext()):
+            with alone, AgentProcess("health", look) as agent:
+                told.append(agent.answer().data["deployments"]["prod"]["unfinished"])
+        assert told == [[], ["upgrade"]]
 
     def test_one_request_for_all_servers_of_a_host(self, tmp_path: Path, server: TinyServer) -> None:
         other = TinyServer(tmp_path / "other")

@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from typing import Any, Callable
 
+from mlflow_provision.agent import lock
 from mlflow_provision.agent.health import certificate, counts, disks, files, growth, machine, newest, notes
 from mlflow_provision.agent.home import expanded
 from mlflow_provision.agent.protocol import AgentError, Event, in_words
@@ -66,8 +67,12 @@ def _record(request: dict[str, Any]) -> dict[str, Any]:
     return {
         "applied": applied,
         "hashes": files.sums(path for path in hashes if isinstance(path, str)),
-        "unfinished": [what for what, guard in request["guards"].items() if os.path.exists(guard)],
+        "unfinished": [] if lock.is_held(request["lock"]) else _unfinished(request["guards"]),
     }
+
+
+def _unfinished(guards: dict[str, str]) -> list[str]:
+    return [what for what, guard in guards.items() if os.path.exists(guard)]
 
 
 def _backups(request: dict[str, Any]) -> dict[str, Any]:
