@@ -74,7 +74,13 @@ def _through(url: str, server_answers: bool) -> Finding:
     code, why = _health(url)
     if code == 200:
         return found("tunnel", OK, f"{url} answers")
-    return found("tunnel", BAD if server_answers else SKIPPED, f"{url}: {why}")
+    return found(
+        "tunnel",
+        BAD if server_answers else SKIPPED,
+        f"{url}: {why}",
+        "The tunnel is open, and nothing comes through it: its connection hangs.",
+        "`mlflow-provision tunnel NAME --stop`, then `mlflow-provision tunnel NAME`",
+    )
 
 
 def reach(case: Case) -> Finding | None:

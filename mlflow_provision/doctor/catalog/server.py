@@ -11,7 +11,7 @@ ENTRIES = (
         "service-installed",
         GROUP,
         "it is installed",
-        "it is not installed",
+        "it is not installed as it should be",
         Row(
             "the unit mlflow-NAME.service could not be found",
             "Nothing was set up on this host, or somebody removed a part of it.",

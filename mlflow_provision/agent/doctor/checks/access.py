@@ -17,6 +17,10 @@ from mlflow_provision.agent.verify.checks import Failed, ServerError, Skipped
 from mlflow_provision.agent.verify.log import ServerLog
 
 _FIRST_START = 40.0  # seconds; it takes ten where the processor is not busy
+_STUCK = {
+    "cause": "It said that it is well, and answers nothing any more: its worker is stuck, or has just died.",
+    "remedy": "mlflow-provision logs NAME --errors; then mlflow-provision restart NAME",
+}
 
 
 def health(patient: Patient) -> Finding:
@@ -102,6 +106,8 @@ def _tried(patient: Patient, attempts: list[Callable[[], str]], **data: str) -> 
             continue
         except ServerError as reason:
             return bad(": ".join(part for part in (str(reason), log.last_exception()) if part), **data)
-        except (Failed, NoAnswer, ValueError, KeyError, TypeError) as reason:
+        except NoAnswer as reason:
+            return bad(str(reason), **_STUCK, **data)
+        except (Failed, ValueError, KeyError, TypeError) as reason:
             return bad(str(reason), **data)
     return ok("; ".join(said), **data)

@@ -49,7 +49,13 @@ def _unit(patient: Patient) -> Finding:
         )
     others = [item for item in state["DropInPaths"].split() if os.path.basename(item) not in _OURS]
     if others:
-        return warn(f"{patient.unit} is changed by {', '.join(others)}", paths=others)
+        return warn(
+            f"{patient.unit} is changed by {', '.join(others)}",
+            paths=others,
+            cause="Somebody added settings to it (systemctl edit, systemctl set-property); a setup leaves them alone.",
+            remedy=f"See what they do: systemctl cat {patient.unit}; without them: sudo systemctl revert {patient.unit}",
+            no_fix=True,
+        )
     return ok(f"{patient.unit} is loaded, and starts at boot")
 
 
@@ -58,7 +64,7 @@ def running(patient: Patient) -> Finding:
     status = patient.service.status()
     if status["running"]:
         return ok(
-            f"{patient.service.title} runs since {ago(status['seconds']).removesuffix(' ago')}", **_numbers(status)
+            f"{patient.service.title} has run for {ago(status['seconds']).removesuffix(' ago')}", **_numbers(status)
         )
     if not patient.unit:
         return bad(f"no server runs{_said(patient)}", fix="start")
