@@ -1,12 +1,15 @@
 """moto's server, with the permissions of S3 judged as AWS judges them: `python -m tests.lab.aws --host … --port …`.
 
 moto itself ignores conditions, looks for the permission to delete several objects on the bucket instead of on each
-object, and says "not found" to those whom AWS tells "denied". What this cannot show: policies of the bucket, and any
-condition but StringLike on s3:prefix, which is refused so that nobody believes it was tried.
+object, says "not found" to those whom AWS tells "denied", and takes keys that are inactive. What this cannot show:
+policies of the bucket, and any condition but StringLike on s3:prefix, which is refused so that nobody believes it was
+tried.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Any
@@ -15,14 +18,20 @@ from xml.etree import ElementTree
 
 from moto import server
 from moto.iam import access_control
+from moto.s3.exceptions import S3ClientError
 from moto.s3.models import s3_backends
+from moto.s3.responses import S3Response
 
 LIST = "s3:ListBucket"
 PREFIX = "s3:prefix"
 
+_put_object = S3Response.put_object
+
 
 def check_action_permitted(request: Any, resource: str) -> None:
     """In place of moto's own."""
+    if _inactive(request._access_key):
+        request._raise_invalid_access_key("InvalidId")
     query = parse_qs(urlsplit(request._path).query, keep_blank_values=True)
     context = {PREFIX: query["prefix"][0]} if request._action == LIST and "prefix" in query else {}
     statements = list(_statements(request))
@@ -32,6 +41,22 @@ def check_action_permitted(request: Any, resource: str) -> None:
     may_know = _exists(request, resource) or _allowed(statements, LIST, resource.partition("/")[0], {})
     if request._action == "s3:GetObject" and not may_know:
         request._raise_access_denied()
+
+
+def _inactive(key: Any) -> bool:
+    """Was it switched off at IAM? Keys of roles cannot be."""
+    if not isinstance(key, access_control.IAMUserAccessKey):
+        return False
+    known = key.backend.get_user(key._owner_user_name).access_keys
+    return any(one.access_key_id == key._access_key_id and one.status == "Inactive" for one in known)
+
+
+def put_object(response: Any) -> Any:
+    """In place of moto's own; who asks may put by now."""
+    told = response.headers.get("Content-Md5", "")
+    if told and told != base64.b64encode(hashlib.md5(response.body or b"").digest()).decode():
+        raise S3ClientError("BadDigest", "The Content-MD5 you specified did not match what we received.")
+    return _put_object(response)
 
 
 def _statements(request: Any) -> Iterator[dict[str, Any]]:
@@ -77,4 +102,5 @@ def _exists(request: Any, resource: str) -> bool:
 
 if __name__ == "__main__":
     setattr(access_control.S3IAMRequest, "check_action_permitted", check_action_permitted)  # noqa: B010
+    setattr(S3Response, "put_object", put_object)  # noqa: B010
     server.main()
