@@ -53,7 +53,7 @@ def _unit(patient: Patient) -> Finding:
             f"{patient.unit} is changed by {', '.join(others)}",
             paths=others,
             cause="Somebody added settings to it (systemctl edit, systemctl set-property); a setup leaves them alone.",
-            remedy=f"See what they do: systemctl cat {patient.unit}; without them: sudo systemctl revert {patient.unit}",
+            remedy=f"See them: systemctl cat {patient.unit}; take them away: sudo systemctl revert {patient.unit}",
             no_fix=True,
         )
     return ok(f"{patient.unit} is loaded, and starts at boot")
