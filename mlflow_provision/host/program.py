@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ BOOTSTRAP = "; ".join(
         'os.chdir("/")',
         "stdin = sys.stdin.buffer",
         f'sizes = next(line for line in iter(stdin.readline, b"") if line.startswith(b"{PREAMBLE} ")).split()[1:]',
-        "program = stdin.read(int(sizes[0]))",
+        'program = __import__("zlib").decompress(stdin.read(int(sizes[0])))',
         "request = stdin.read(int(sizes[1]))",
         # Pythons built for old systems, as conda's, know no memfd; a temporary file has no name either.
         'file = None if hasattr(os, "memfd_create") else __import__("tempfile").TemporaryFile()',
@@ -64,7 +65,7 @@ BOOTSTRAP = "; ".join(
 def pack(package: Path = AGENT) -> bytes:
     """The zip of the agent package. The same files give the same bytes."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(buffer, "w") as archive:
         _add(archive, "mlflow_provision/__init__.py", b"")
         for path in sorted(package.rglob("*.py")):
             _add(archive, f"{NAME_IN_ZIP}/{path.relative_to(package).as_posix()}", path.read_bytes())
@@ -72,12 +73,18 @@ def pack(package: Path = AGENT) -> bytes:
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
-    archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+    archive.writestr(zipfile.ZipInfo(name), content)
+
+
+@functools.cache
+def squeezed(package: Path) -> bytes:
+    """The zip as it is sent: compressed as a whole it is a third smaller than with each file by itself."""
+    return zlib.compress(pack(package))
 
 
 def payload(verb: str, data: dict[str, Any], package: Path = AGENT) -> bytes:
     """All that the bootstrap reads from its stdin."""
-    program, request = pack(package), _request(verb, data)
+    program, request = squeezed(package), _request(verb, data)
     return f"{PREAMBLE} {len(program)} {len(request)}\n".encode() + program + request
 
 
