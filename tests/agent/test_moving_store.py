@@ -124,6 +124,47 @@ def test_bytes_that_the_server_gets_wrong_lead_back(site: Store) -> None:
     assert site.applied == ["new", "old"]
 
 
+def test_what_clients_write_over_meanwhile_is_not_wrong(site: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server runs again while its artifacts are read."""
+    answer = site.answer
+    versions = iter(range(5))
+
+    def written_over(target: str) -> tuple[int, bytes]:
+        number = next(versions, None) if target.endswith("/a.txt") else None
+        if number is not None:
+            (site.new / "1/r/artifacts/a.txt").write_text("before" * (number + 1))
+        found = answer(target)
+        if number is not None:
+            (site.new / "1/r/artifacts/a.txt").write_text("after" * (number + 1))
+        return found
+
+    monkeypatch.setattr(site, "answer", written_over)
+    site.move_to()
+    assert site.applied == ["new"] and site.files()["1/r/artifacts/a.txt"] == "after" * 5
+
+
+def test_what_clients_sent_to_the_new_place_comes_back_with_it(site: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = site.answer
+
+    def sent(target: str) -> tuple[int, bytes]:
+        for name in ("1/r/artifacts/a.txt", "1/r/artifacts/new.txt"):
+            (site.new / name).write_text("from a client")
+        return answer(target)
+
+    monkeypatch.setattr(site, "answer", sent)
+    site.lies.add("1/models/m/artifacts/w")
+    with pytest.raises(AgentError, match=r"does not give back(.|\n)*2 artifacts that came meanwhile were brought back"):
+        site.move_to()
+    assert site.applied == ["new", "old"]
+    there = {path.name: path.read_text() for path in site.old_place.rglob("*.txt")}
+    assert there == {"a.txt": "from a client", "new.txt": "from a client"}
+    monkeypatch.setattr(site, "answer", answer)
+    site.lies.clear()
+    site.move_to()
+    assert site.files()["1/r/artifacts/new.txt"] == "from a client"
+    assert not list((site.base / "moves").glob("arrived*"))
+
+
 def test_packages_come_before_the_server_stops(site: Store) -> None:
     site.move_to(resources=[{"kind": "Directory", "id": "release", "path": "/release"}, *NEW])
     assert site.applied == ["release", "release"] and site.ran == [True, False]

@@ -69,6 +69,10 @@ class Copying:
         raise_if(self._stopping)
         return self._outcome
 
+    def over(self, job: Job) -> None:
+        """Copy it over whatever is there."""
+        self._transferred(job)
+
     def _work(self, waiting: queue.SimpleQueue[Job]) -> None:
         while not self._failure and not self._stopping():
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import time
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ _BYTES = 1 << 30
 _DEEPEST = 30
 _TIMEOUT = 120.0
 _TOLD = 5
+_ENOUGH = 100  # wrong ones: more are not looked for
+_ATTEMPTS = 10  # at something that is written to again and again
 
 
 @dataclass
@@ -55,8 +58,9 @@ def proved(
     by_path = {unit.to: unit for unit in units}
     chosen = sorted(by_path) if thorough else readable.spread(sorted(by_path), _LISTED)
     found = Proof(total=len(by_path))
-    wrong: list[str] = []
+    odd: dict[str, Unit] = {}
     files: dict[str, Entry] = {}
+    units_of: dict[str, Unit] = {}
     deadline = time.monotonic() + _LISTING
     for to in chosen:
         if not thorough and time.monotonic() > deadline:
@@ -64,8 +68,11 @@ def proved(
         _unless(stopping)
         there = {entry.name: entry for entry in ours(to).find(stopping)}
         shown = _shown(client, by_path[to])
-        wrong += [f"{to}/{name}" for name, entry in there.items() if shown.get(name, -1) not in (entry.size, None)]
-        files.update({f"{to}/{name}": entry for name, entry in there.items()})
+        for name, entry in there.items():
+            files[f"{to}/{name}"] = entry
+            units_of[f"{to}/{name}"] = by_path[to]
+            if shown.get(name, -1) not in (entry.size, None):
+                odd[f"{to}/{name}"] = by_path[to]
         found.units += 1
     names = sorted(files) if thorough else readable.spread(sorted(files), _READ)
     for name in names:
@@ -74,11 +81,30 @@ def proved(
             continue
         given = readable.copied_sha256(client, name)
         if given != sums.get(name) and given != _direct(ours, name):
-            wrong.append(name)
+            odd[name] = units_of[name]
         found.files += 1
         found.bytes += files[name].size
-    found.wrong = tuple(wrong)
+    wrong = (name for name, unit in odd.items() if _wrong(client, ours, unit, name))
+    found.wrong = tuple(itertools.islice(wrong, _ENOUGH))
     return found
+
+
+def _wrong(client: Client, ours: Callable[[str], Place], unit: Unit, name: str) -> bool:
+    """Is it still wrong while nobody writes to it? The server runs again, and so do its clients."""
+    for _ in range(_ATTEMPTS):
+        before = ours("").look(name)
+        if before is None:
+            return False  # somebody has deleted it
+        try:
+            size = _shown(client, unit).get(name.removeprefix(f"{unit.to}/"), -1)
+            same = size in (before.size, None) and readable.copied_sha256(client, name) == _direct(ours, name)
+        except AgentError:
+            same = False
+        if same:
+            return False
+        if ours("").look(name) == before:
+            return True
+    return False
 
 
 def refuse_wrong(proof: Proof) -> None:

@@ -4,9 +4,11 @@ server keeps its artifacts in the new place."""
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Callable
 
 from mlflow_provision.agent.apply import apply
@@ -26,9 +28,11 @@ from mlflow_provision.agent.protocol import CHANGED, FAILED, OK, AgentError
 from mlflow_provision.agent.resources import Resource, from_json
 from mlflow_provision.agent.resources.base import Context
 from mlflow_provision.agent.resources.directory import Directory
+from mlflow_provision.agent.resources.file import replace
 from mlflow_provision.agent.steps import Emit, amount, counted, progress, step
 
 Stopping = Callable[[], bool]
+_ARRIVED = "arrived.json"  # what was in the new place when the server was to begin with it: path → mark
 _PASSES = 2  # while the server runs
 _BESIDE = ("store", "root", "marker", "uv", "release")  # ids of the resources that a running server does not notice
 
@@ -111,21 +115,30 @@ def _switched(
 ) -> tuple[float, list[dict[str, Any]], Proof, list[Entry]]:
     new, old = ([from_json(item) for item in items] for items in (wanted.resources, wanted.old_resources))
     ran = bool(wanted.service.status()["running"])
-    with guarded(lambda: _back(wanted, old, ran)):
+    noted = f"{wanted.moves}/{_ARRIVED}"
+    Path(noted).unlink(missing_ok=True)
+
+    def back() -> str:
+        return _back(wanted, old, ran, lambda: _brought_back(noted, source, target, manifest))
+
+    with guarded(back):
         try:
             stopped = time.monotonic()
             with step(emit, "last", "what came meanwhile copied, the server stopped") as told:
                 wanted.service.stop(lambda: False)
                 found, changed = _pass(source, target, manifest, emit, stopping)
                 _refuse_changed(source, changed)
-                _refuse_different(source, target, found, stopping)
+                arrived = target.find(stopping)
+                _refuse_different(source, target, found, arrived)
+                replace(noted, json.dumps({entry.name: entry.mark for entry in arrived}), 0o600)
                 told.summary = f"{len(found):,} files at both places"
             apply(new, emit, stopping)
             seconds = round(time.monotonic() - stopped, 1)
             checks = _verified(wanted, emit, stopping)
             proof = _proved(wanted, target, found, manifest, emit, stopping)
         except BaseException as error:
-            raise _failed(wanted, old, ran, error, emit) from None
+            raise _failed(wanted, back, error, emit) from None
+    Path(noted).unlink(missing_ok=True)
     return seconds, checks, proof, found
 
 
@@ -138,8 +151,8 @@ def _refuse_changed(source: Place, changed: int) -> None:
         )
 
 
-def _refuse_different(source: Place, target: Place, found: list[Entry], stopping: Stopping) -> None:
-    there = {entry.name: entry.size for entry in target.find(stopping)}
+def _refuse_different(source: Place, target: Place, found: list[Entry], arrived: list[Entry]) -> None:
+    there = {entry.name: entry.size for entry in arrived}
     wrong = [entry.name for entry in found if there.get(entry.name) != entry.size]
     if wrong:
         raise AgentError(
@@ -175,21 +188,38 @@ def _proved(
     return proof
 
 
-def _back(wanted: Wanted, old: list[Resource], ran: bool) -> str:
-    """The server as it was. Safe to repeat."""
+def _back(wanted: Wanted, old: list[Resource], ran: bool, bring_back: Callable[[], str]) -> str:
+    """The server as it was, with what clients sent it meanwhile. Safe to repeat."""
     wanted.service.stop(lambda: False)
+    brought = bring_back()
     apply(old, lambda event: None, lambda: False)
     if not ran:
         wanted.service.stop(lambda: False)
-        return f"the artifacts are in {wanted.destination} as before; the server is stopped, as it was"
-    return f"the server runs with {wanted.destination} as before"
+        return f"the artifacts are in {wanted.destination} as before; the server is stopped, as it was{brought}"
+    return f"the server runs with {wanted.destination} as before{brought}"
 
 
-def _failed(wanted: Wanted, old: list[Resource], ran: bool, error: BaseException, emit: Emit) -> AgentError:
+def _brought_back(noted: str, source: Place, target: Place, manifest: Manifest) -> str:
+    """Copy what clients have sent to the new place since the server began to use it, or say where it is."""
+    if not os.path.exists(noted):  # it never began
+        return ""
+    try:
+        before = json.loads(Path(noted).read_text())
+        late = [entry for entry in target.find(lambda: False) if before.get(entry.name) != entry.mark]
+        copying = Copying(source, manifest, lambda size: None, lambda: False)
+        for entry in late:
+            copying.over(Job(target, entry, entry.name))
+    except (AgentError, OSError, ValueError) as error:
+        return f"; what clients sent it meanwhile is in {target.title} only: {in_plain_words(error)[0]}"
+    Path(noted).unlink(missing_ok=True)
+    return f", and {len(late):,} artifacts that came meanwhile were brought back" if late else ""
+
+
+def _failed(wanted: Wanted, back: Callable[[], str], error: BaseException, emit: Emit) -> AgentError:
     message, hint, kind = in_plain_words(error)
     try:
         with step(emit, "undo", "undoing the move") as told:
-            told.summary = _back(wanted, old, ran)
+            told.summary = back()
         state = told.summary
     except (AgentError, OSError) as worse:
         again = "put it right: mlflow-provision setup NAME"
