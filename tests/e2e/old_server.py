@@ -167,8 +167,11 @@ print(json.dumps(made))
 """
 
 
-def install_packages(host: LabHost, *requirements: str) -> None:
-    """What the script does first: a virtual environment with MLflow."""
+FIRST_START = "mlflow.server.auth, mlflow.server.fastapi_app"
+
+
+def install_packages(host: LabHost, *requirements: str, imported: str = FIRST_START) -> None:
+    """What the script does first: a virtual environment with MLflow. `imported`: what its first start compiles."""
     from uv import find_uv_bin
 
     host.path("/usr/local/bin/uv").write_bytes(Path(find_uv_bin()).read_bytes())
@@ -177,7 +180,7 @@ def install_packages(host: LabHost, *requirements: str) -> None:
     host.run(["rm", "/usr/local/bin/uv"])
     # What a first start leaves: bytecode.
     environment = ["env", "MLFLOW_FLASK_SERVER_SECRET_KEY=x"]
-    argv = [f"{TREE}/venv/bin/python", "-W", "ignore", "-c", "import mlflow.server.auth, mlflow.server.fastapi_app"]
+    argv = [f"{TREE}/venv/bin/python", "-W", "ignore", "-c", f"import {imported}"]
     host.run([*environment, *argv], user="operator")
 
 
