@@ -68,7 +68,7 @@ def _say_use(console: Console, want: Wanted, prepared: Prepared) -> None:
     console.say()
     console.say(f"Three lines of Python that use it, {_which_python(prepared, console.home)}:", "strong")
     for line in three_lines(name):
-        console.say(line)  # not indented: Python would not take them
+        console.show(line)  # not indented: Python would not take them
 
 
 def three_lines(name: str) -> list[str]:

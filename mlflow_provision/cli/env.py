@@ -44,7 +44,7 @@ def env_command(console: Console, name: str | None, style: str) -> None:
     variables = client_variables(deployment, path, address(deployment))
     console.document.details["environment"] = variables
     for line in _LINES[style](variables):
-        console.say(line)
+        console.show(line)
     if lacks_tunnel(deployment):
         console.aside(f"Note: no tunnel runs; this opens one: {tunnel_command(deployment)}")
 

@@ -58,7 +58,7 @@ def iam_policy_command(
     policy, used_region = _policy(console, name, artifacts, backups or "", region, append_only)
     trusted = trust_policy(used_region)
     console.document.details.update(policy=policy, trust_policy=trusted, done=[])
-    console.say(json.dumps(trusted if trust else policy, indent=2))
+    console.show(json.dumps(trusted if trust else policy, indent=2))
     if not role:
         _advise(console.document.deployment)
         return None

@@ -113,7 +113,7 @@ class _Shown:
             self._console.event({"event": "line", **told})
         else:
             self._lines.append(told)
-        self._console.say(self._with_time(told), "bad" if told["first"] else "")
+        self._console.show(self._with_time(told), "bad" if told["first"] else "")
 
     def _with_time(self, told: dict[str, Any]) -> str:
         """By this machine's clock, in place of the one that MLflow writes."""

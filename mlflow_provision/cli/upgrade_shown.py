@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from mlflow_provision.console import Console
     from mlflow_provision.upgrading import Site
 
-WIDTH = 96
 INDENT = " " * 12  # of what belongs to the line above
 _START = 8.0  # seconds: what it takes to stop a server and to start it, at least
 _LOG = 20e6  # bytes that a database may have beside it until they are written into it
@@ -133,18 +131,9 @@ def say_backup(console: Console, site: Site) -> None:
 
 
 def row(console: Console, label: str, text: str) -> None:
-    """A line of a summary, and as many more as it takes; nothing for no text."""
+    """A line of a summary; nothing for no text."""
     if text:
-        first = f"  {label:<9} "
-        filled = textwrap.fill(
-            text,
-            WIDTH,
-            initial_indent=first,
-            subsequent_indent=INDENT,
-            break_on_hyphens=False,
-            break_long_words=False,
-        )
-        console.say(filled)
+        console.say(f"  {label:<9} {text}")
 
 
 def _step(before: str, after: str) -> str:

@@ -52,9 +52,14 @@ class Console:
         return time.monotonic() - self._began
 
     def say(self, text: str = "", style: str = "") -> None:
-        """Lines of prose."""
+        """Lines of prose, broken between words where the terminal is narrower."""
         for line in text.split("\n"):
             self._screen.line(line, style)
+
+    def show(self, text: str, style: str = "") -> None:
+        """Lines as they are, however long: of a log, or for a program."""
+        for line in text.split("\n"):
+            self._screen.verbatim(line, style)
 
     def aside(self, text: str) -> None:
         """For people, on stderr: where stdout is for the shell."""
@@ -64,7 +69,7 @@ class Console:
 
     def note(self, text: str) -> None:
         """Something that should be known before saying yes."""
-        self._screen.paragraph(f"Note: {text}")
+        self._screen.line(f"Note: {text}")
 
     def change(self, result: Result) -> None:
         """A resource that would change."""
@@ -77,7 +82,7 @@ class Console:
     def diff(self, text: str, indent: str = "    ") -> None:
         """A unified diff, coloured on a terminal."""
         for line in text.splitlines():
-            self._screen.line(indent + line, _diff_style(line))
+            self._screen.verbatim(indent + line, _diff_style(line))
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         self._screen.table(header, rows)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
-import textwrap
 
 import click
 
+from mlflow_provision.console.folding import COMMAND, wrapped
 from mlflow_provision.console.text import clean, cut
-
-# A command at the end of a hint. It is never broken over two lines, so that it can be copied.
-_COMMAND = re.compile(r"(?:(.*: )|^)((?:mlflow-provision|sudo|ssh|ssh-keygen|aws|chmod|rm|less|cat|apt-get) .*)$")
 
 
 def show_error(message: str, hint: str = "", plain: bool = False) -> None:
@@ -21,9 +17,9 @@ def show_error(message: str, hint: str = "", plain: bool = False) -> None:
     person = sys.stderr.isatty() and not plain and os.environ.get("TERM") != "dumb"
     width = max(40, shutil.get_terminal_size().columns) if person else 0
     first, *rest = clean(message).splitlines() or ["unknown"]
-    lines = _wrapped("Error: " + first, width, "  ")
+    lines = wrapped("Error: " + first, width, "  ")
     for line in rest:
-        lines += ["  " + part for part in (_wrapped(cut(line, 3 * width), width - 2, "  ") if width else [line])]
+        lines += ["  " + part for part in (wrapped(cut(line, 3 * width), width - 2, "  ") if width else [line])]
     for number, line in enumerate(clean(hint).splitlines()):
         lines += _hint(("  Next: " if number == 0 else "        ") + line, width)
     text = "\n".join(lines)
@@ -34,15 +30,8 @@ def show_error(message: str, hint: str = "", plain: bool = False) -> None:
 
 def _hint(line: str, width: int) -> list[str]:
     indent = " " * len("  Next: ")
-    command = _COMMAND.match(line.strip().removeprefix("Next: "))
+    command = COMMAND.match(line.strip().removeprefix("Next: "))
     if not width or len(line) <= width or not command:
-        return _wrapped(line, width, indent)
+        return wrapped(line, width, indent)
     said, typed = command[1] or "", command[2]
-    return [*_wrapped("  Next: " + said, width, indent), indent + typed] if said else [line]
-
-
-def _wrapped(line: str, width: int, indent: str) -> list[str]:
-    """Lines of whole words; a width of 0 wraps nothing."""
-    if not width:
-        return [line]
-    return textwrap.wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return [*wrapped("  Next: " + said, width, indent), indent + typed] if said else [line]

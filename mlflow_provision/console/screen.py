@@ -17,8 +17,8 @@ class Screen(Protocol):
     def line(self, text: str, style: str = "") -> None:
         """A line of prose. `style` is one of: strong, good, bad, faint, added, removed, or empty."""
 
-    def paragraph(self, text: str) -> None:
-        """Prose that may be longer than a line."""
+    def verbatim(self, text: str, style: str = "") -> None:
+        """A line that stays as it is, however long: of a file, a log, or for a program."""
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None: ...
 
@@ -54,10 +54,10 @@ class Plain:
         self._stream = stream or sys.stdout
 
     def line(self, text: str, style: str = "") -> None:
-        print(clean(text), file=self._stream, flush=True)
+        self.verbatim(text)
 
-    def paragraph(self, text: str) -> None:
-        self.line(text)
+    def verbatim(self, text: str, style: str = "") -> None:
+        print(clean(text), file=self._stream, flush=True)
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         cells = [[clean(cell) for cell in row] for row in (header, *rows)]
@@ -103,7 +103,7 @@ class StepsOnly:
 
     def line(self, text: str, style: str = "") -> None: ...
 
-    def paragraph(self, text: str) -> None: ...
+    def verbatim(self, text: str, style: str = "") -> None: ...
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None: ...
 
@@ -121,7 +121,7 @@ class Silent:
 
     def line(self, text: str, style: str = "") -> None: ...
 
-    def paragraph(self, text: str) -> None: ...
+    def verbatim(self, text: str, style: str = "") -> None: ...
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None: ...
 

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mlflow_provision.agent.protocol import FAILED, SKIPPED, Result
+from mlflow_provision.console.folding import folded
 from mlflow_provision.console.measure import Measure
 from mlflow_provision.console.text import clean, cut, duration
 
@@ -42,10 +43,11 @@ class Terminal:
         self._frame = ""
 
     def line(self, text: str, style: str = "") -> None:
-        self._console.print(Text(clean(text), style=_STYLES[style]), soft_wrap=True)
+        for part in folded(clean(text), self._console.width):
+            self.verbatim(part, style)
 
-    def paragraph(self, text: str) -> None:
-        self._console.print(Text(clean(text)))
+    def verbatim(self, text: str, style: str = "") -> None:
+        self._console.print(Text(clean(text), style=_STYLES[style]), soft_wrap=True)
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="bold")

@@ -123,7 +123,7 @@ def _say_crontab(console: Console, deployment: Deployment, facts: dict[str, Any]
     console.document.details["schedule"]["crontab"] = line
     console.say()
     console.say("A server without root has no timer. Add this line with `crontab -e`:", "strong")
-    console.say(line)
+    console.show(line)
 
 
 def _show(console: Console, deployment: Deployment, accept_new_host_key: bool, turned_off: bool) -> None:
