@@ -12,6 +12,7 @@ import pytest
 
 from mlflow_provision.agent.doctor.checks import access
 from mlflow_provision.agent.doctor.patient import Patient
+from mlflow_provision.agent.http import NoAnswer
 from tests.agent.doctor_ward import Ward
 from tests.agent.fake_mlflow import PASSWORD, FakeMlflow, serve
 from tests.agent.fake_programs import FakePrograms
@@ -103,7 +104,19 @@ def test_every_web_page_may_write(ward: Ward, fake: FakeMlflow) -> None:
 
 def test_a_server_without_basic_auth(ward: Ward, fake: FakeMlflow) -> None:
     fake.basic_auth = False
-    assert_finding(ward, "login", "bad", "everybody can read everything")
+    found = assert_finding(ward, "login", "bad", "everybody can read everything")
+    assert "without its login" in found["data"]["cause"] and found["data"]["fix"] == "apply"
+    assert_finding(ward, "origin-check", "ok")  # what lets everybody in does not refuse its own web page
+
+
+def test_a_server_that_answers_no_more_is_not_said_to_have_another_password(
+    ward: Ward, fake: FakeMlflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stuck(*_: object) -> str:
+        raise NoAnswer("timeout", "no answer within 10 s")
+
+    monkeypatch.setattr("mlflow_provision.agent.verify.access.anonymous", stuck)
+    assert "stuck" in assert_finding(ward, "login", "bad", "no answer within 10 s")["data"]["cause"]
 
 
 def test_a_password_that_was_changed_on_the_server(ward: Ward, fake: FakeMlflow) -> None:
@@ -339,7 +352,8 @@ def test_a_unit_that_is_well(ward: Ward, unit: Unit) -> None:
 )
 def test_how_a_unit_is_installed(ward: Ward, unit: Unit, changes: dict[str, str], verdict: str, words: str) -> None:
     unit.is_(HOUR, **changes)
-    assert_finding(ward, "service-installed", verdict, words)
+    found = assert_finding(ward, "service-installed", verdict, words)
+    assert verdict != "warn" or (found["data"]["no_fix"] and "systemctl revert" in found["data"]["remedy"])
 
 
 def _gone(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Callable
 
 from mlflow_provision.agent import running
@@ -20,6 +21,12 @@ _FIRST_START = 40.0  # seconds; it takes ten where the processor is not busy
 _STUCK = {
     "cause": "It said that it is well, and answers nothing any more: its worker is stuck, or has just died.",
     "remedy": "mlflow-provision logs NAME --errors; then mlflow-provision restart NAME",
+}
+
+_UNLOCKED = {
+    "cause": "It runs without its login: somebody changed how it is started.",
+    "remedy": "mlflow-provision doctor NAME --fix, or mlflow-provision setup NAME: both start it as it should be",
+    "fix": "apply",
 }
 
 
@@ -66,6 +73,8 @@ def login(patient: Patient) -> Finding:
     """Nobody gets in without a password, and the administrator with it."""
     _unless_the_name_is_refused(patient)
     open_door = _tried(patient, [lambda: access.anonymous(patient.server)])
+    if open_door.verdict == "bad" and "got 200" in open_door.evidence:
+        return replace(open_door, data={**_UNLOCKED, **open_door.data})
     if open_door.verdict != "ok" or not patient.server.password:
         if open_door.verdict == "ok":
             raise Skip("the administrator's password is not known on the operator's machine; strangers are refused")
