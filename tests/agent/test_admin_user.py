@@ -8,6 +8,7 @@ import json
 import shlex
 import shutil
 import sqlite3
+import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -60,6 +61,22 @@ def put(admin: AdminUser, password_hash: str, is_admin: bool = True, username: s
             "INSERT INTO users (username, password_hash, is_admin) VALUES (?, ?, ?)",
             (username, password_hash, is_admin),
         )
+
+
+@needs_root
+def test_a_database_that_root_took_needs_no_backup(admin: AdminUser) -> None:
+    """Somebody ran an MLflow command with sudo, or copied the file."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        tracking = Path(folder, "mlflow.db")
+        with closing(sqlite3.connect(tracking)) as connection:
+            connection.execute("CREATE TABLE runs (id INTEGER)")
+        tracking.chmod(0o600)
+        put(admin, scrypt(PASSWORD))
+        for path in (tracking, Path(admin.database)):
+            with pytest.raises(AgentError) as caught:
+                found(dataclasses.replace(admin, database=str(path), tracking=str(tracking), owner="daemon"))
+            assert f"chown daemon: {path}" in caught.value.hint
 
 
 def test_without_a_database_it_is_created(admin: AdminUser) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,7 +118,7 @@ class AdminUser:
         except sqlite3.Error as error:
             if "no such table" in str(error):  # the schema is not there yet
                 return None
-            raise AgentError(f"{self.database}: {error}", "bring it back from a backup, or move it away") from None
+            raise AgentError(f"{self.database}: {error}", self._way_out(self.database)) from None
         return (row[0], bool(row[1])) if row else None
 
     def _untracked(self) -> bool:
@@ -129,4 +130,10 @@ class AdminUser:
             with contextlib.closing(sqlite3.connect(self.tracking, timeout=20)) as connection:
                 return connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None
         except sqlite3.Error as error:
-            raise AgentError(f"{self.tracking}: {error}", "bring it back from a backup, or move it away") from None
+            raise AgentError(f"{self.tracking}: {error}", self._way_out(self.tracking)) from None
+
+    def _way_out(self, database: str) -> str:
+        """For who could not open a database, asked as that user."""
+        if not os.access(database, os.R_OK | os.W_OK):
+            return f"give it back to the server: sudo chown {self.owner or '$USER'}: {database}*"
+        return "bring it back from a backup, or move it away"
