@@ -15,7 +15,7 @@ from tests.e2e.operator import Operator
 from tests.e2e.spy import Seen, spying
 from tests.lab import LabHost
 
-AT_ONCE = 24  # requests, of which every worker of a small server gets some
+REQUESTS, AT_ONCE = 24, 4  # of which every worker of a small server gets some
 DONE, UNKNOWN, FORBIDDEN = 200, 401, 403
 
 
@@ -68,9 +68,9 @@ class Login:
 
 
 def everywhere(ask: Callable[[], int]) -> set[int]:
-    """What all workers say: the statuses that many requests at once are answered with."""
+    """What all workers say: the statuses that many requests are answered with."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return set(pool.map(lambda _: ask(), range(AT_ONCE)))
+        return set(pool.map(lambda _: ask(), range(REQUESTS)))
 
 
 @dataclass
