@@ -188,9 +188,15 @@ def _version(deployment: Deployment, facts: dict[str, Any], flag: str = "--mlflo
             f"take the newest that installs: {flag} {index['versions'][0]}",
         )
     elif version not in index["versions"] and version.replace(".", "").isdigit():
-        near = difflib.get_close_matches(version, index["versions"], 3, 0.5)
-        offered = ", ".join(dict.fromkeys([*near, index["versions"][0]]))
+        offered = ", ".join(_like(version, index["versions"], (facts["applied"] or {}).get("mlflow_version") or ""))
         yield Problem(f"there is no MLflow {version}", f"there are: {offered} ({flag} latest takes the newest)")
+
+
+def _like(version: str, known: list[str], running: str) -> list[str]:
+    """What somebody may have meant, the newest first; a server that runs becomes no older."""
+    possible = [one for one in known if not running or newer(one, running)] or known
+    near = difflib.get_close_matches(version, possible, 3, 0.5)
+    return [one for one in possible if one in near or one == possible[0]]
 
 
 def _databases(deployment: Deployment, facts: dict[str, Any]) -> Iterator[Problem]:

@@ -109,7 +109,8 @@ def _afterwards() -> str:
 def _failed(console: Console, error: ProvisionError, debug: bool) -> ExitCode:
     hint = error.hint
     if error.code is ExitCode.INTERRUPTED and (not hint or hint.startswith("run the same command again")):
-        hint = f"run the same command again, {_afterwards()}:\n{again()}"
+        afterwards = "" if error.message.endswith("nothing was changed") else f", {_afterwards()}"
+        hint = f"run the same command again{afterwards}:\n{again()}"
     if console.document.deployment:  # hints of the host's side do not know which deployment it is
         hint = re.sub(r"\bNAME\b", console.document.deployment, hint)
     hint = re.sub(rf"\b{NAME}(?= [a-z])", lambda match: program(), hint)

@@ -27,7 +27,7 @@ COMMANDS = {
     "user": ("user", "Users of a server: list, add, remove, passwords, permissions."),
     "rotate": ("rotate", "Change a password, an AWS key or a secret wherever it is used."),
     "gc": ("gc", "Remove for good what was deleted in MLflow, with its artifacts."),
-    "move-artifacts": ("move_artifacts", "Bring artifacts that are elsewhere under the proxy; or move them all."),
+    "move-artifacts": ("move_artifacts", "Bring artifacts from elsewhere under the proxy; or move all."),
     "audit": ("audit", "Show who changed what on a host, and when."),
     "list": ("list", "List the deployments known on this machine."),
     "tunnel": ("tunnel", "Reach a server from this machine, over SSH."),

@@ -27,14 +27,16 @@ _PLACES = 8
 def say_look(console: Console, there: Site, seen: dict[str, Any], deletes: bool) -> None:
     """What is elsewhere, where, and how much of it would be copied."""
     rows = seen["rows"]
-    console.say()
     if seen["unfinished"]:
         console.note("an earlier move lost its power half-way: its places are put back first")
+        if not rows:
+            return
     if not rows:
         say_left(console, seen["left"])
         rest = "All others are" if seen["left"] else "All artifacts are"
         console.say(f"{rest} under the proxy of {there.deployment.name}: there is nothing to move.", "good")
         return
+    console.say()
     console.say(f"Artifacts of {there.deployment.name} that are not under its proxy", "strong")
     _say(console, "Rewritten", ", ".join(plural(rows[table], word) for table, word in _WORDS.items() if table in rows))
     renamed = sum(counts["renamed"] for counts in seen["units"].values())

@@ -12,6 +12,7 @@ import click
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_END_OF_TIME = 253402300799.0  # the last second of the year 9999
 _PIECE = re.compile(r"(\d+(?:\.\d+)?)\s*(min|[smhdw])\s*")
 
 
@@ -24,6 +25,8 @@ class Since(click.ParamType[float]):
         if isinstance(value, float):
             return value
         ago = seconds_since(str(value), time.time())
+        if ago is None and seconds_since(str(value), _END_OF_TIME) is not None:
+            self.fail(f"{value!r} is yet to come", param, ctx)
         if ago is None:
             self.fail(f"{value!r} is not like 30m, 2h, 1d, or 2026-11-21, or '2026-11-21 18:00'", param, ctx)
         return ago

@@ -38,7 +38,9 @@ KEEP = 2  # releases: the one that runs, and the one before it
 @named
 @click.option("--to", "version", metavar="VERSION", help="A version, or latest.  [default: the tested one]")
 @click.option("--dry-run", is_flag=True, help="Rehearse it on a copy of the databases; the server goes on.")
-@click.option("--keep", type=click.IntRange(1, 50), default=KEEP, show_default=True, help="Releases that stay.")
+@click.option(
+    "--keep", metavar="N", type=click.IntRange(1, 50), default=KEEP, help=f"Releases that stay.  [default: {KEEP}]"
+)
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @accept_flag
 @reports

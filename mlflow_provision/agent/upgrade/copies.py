@@ -125,7 +125,9 @@ def _brought(wanted: Wanted, migrate: Migrate, taken: dict[str, Any], emit: Emit
     with step(emit, "compare", "copies are whole, with every row") as told:
         after = as_user(wanted.owner, lambda: _checked(wanted.beside, before, bool(outdated), stopping), stopping)
         _refuse_half_migrated(wanted, after)
-        told.summary = ", ".join(f"{count} {what}" for what, count in taken["rows"].items() if count)
+        told.summary = ", ".join(
+            f"{count} {what if count != 1 else what[:-1]}" for what, count in taken["rows"].items() if count
+        )
     copied.seconds["compare"] = round(time.monotonic() - started, 2)
     copied.schema = {name: [before[name], after[name]] for name in before}
     return copied

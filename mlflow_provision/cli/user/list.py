@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mlflow_provision.console import Console
     from mlflow_provision.users import User
 
-HEADER = ("USER", "", "ROLES", "WAS GIVEN")
+HEADER = ("USER", "KIND", "ROLES", "WAS GIVEN")
 
 
 @click.command("list")
@@ -31,15 +31,21 @@ def list_command(console: Console, name: str | None, accept_new_host_key: bool) 
     with asked_server(console, name, accept_new_host_key) as (reached, _), console.busy("Asking the server"):
         users = listed(reached)
     console.document.details["users"] = users
-    console.table(HEADER, [_row(user, reached.admin) for user in users])
+    console.table(*_without_empty([_row(user, reached.admin) for user in users]))
     default = reached.deployment.auth.default_permission
     console.say(f"Where a user was given nothing: {default}. Each has MANAGE on what they make.", "faint")
     if len(users) == 1:
         console.say(f"Add one: {shown('user', 'add', 'USERNAME', reached.deployment.name)}")
 
 
-def _row(user: User, admin: str) -> tuple[str, str, str, str]:
-    kind = "administrator" if user["admin"] else ""
+def _without_empty(rows: list[tuple[str, ...]]) -> tuple[list[str], list[list[str]]]:
+    """The table without the columns in which nobody has anything."""
+    kept = [at for at, _ in enumerate(HEADER) if any(row[at] for row in rows)]
+    return [HEADER[at] for at in kept], [[row[at] for at in kept] for row in rows]
+
+
+def _row(user: User, admin: str) -> tuple[str, ...]:
+    kind = "administrator" if user["admin"] else "user"
     if user["username"] == admin:
         kind = "administrator of this deployment" if user["admin"] else "no administrator any more"
     own = [grant for grant in user["grants"] if not grant["role"]]

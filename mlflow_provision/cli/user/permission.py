@@ -29,12 +29,19 @@ KINDS = {"experiment": "experiment", "model": "registered_model", "prompt": "pro
 @click.option("--model", metavar="MODEL", help="A registered model; '*' for all.")
 @click.option("--prompt", metavar="PROMPT", help="A prompt; '*' for all.")
 @click.option("--on", "other", metavar="TYPE:ID", help="Anything else that MLflow knows: gateway_endpoint:ID, …")
-@click.option("--grant", "level", type=click.Choice(LEVELS, case_sensitive=False), help="Give this permission.")
+@click.option(
+    "--grant",
+    "level",
+    metavar="LEVEL",
+    type=click.Choice(LEVELS, case_sensitive=False),
+    help=f"Give this permission: {', '.join(LEVELS)}.",
+)
 @click.option("--revoke", is_flag=True, help="Take back what was given.")
 @click.option(
     "--default",
+    metavar="LEVEL",
     type=click.Choice(DEFAULTS, case_sensitive=False),
-    help="What users may do with what others made, where they were given nothing.",
+    help="What users may do with what others made, where they were given nothing; also NO_PERMISSIONS.",
 )
 @click.option("--yes", "-y", is_flag=True, help="With --default: apply the plan without asking.")
 @accept_flag

@@ -55,9 +55,10 @@ def _confirmed(console: Console, reached: Reached, username: str, yes: bool) -> 
     with console.busy("Asking the server"):
         (user,) = users.permissions(reached, username, None)["users"]
     own = [grant for grant in user["grants"] if not grant["role"]]
-    console.say(f"{username} will be removed from {reached.deployment.name}.", "bad")
-    kind = ", an administrator" if user["admin"] else ""
-    console.say(f"  {username}{kind}: {plural(len(own), 'permission')} of their own will be gone; their work stays.")
+    kind = ", an administrator," if user["admin"] else ""
+    console.say(f"{username}{kind} will be removed from {reached.deployment.name}.", "bad")
+    gone = f"{plural(len(own), 'permission')} of their own will be gone; their" if own else "Their"
+    console.say(f"  {gone} work stays.")
     if yes:
         return True
     if not console.asks:

@@ -131,7 +131,7 @@ ENTRIES = (
         "its MLflow is old",
         Row(
             "an old MLflow",
-            "Versions before 3.10 lack fixes of security holes, and clients of newer versions may not understand them.",
+            "An old version lacks fixes of security holes, and newer clients may not understand it.",
             "`mlflow-provision upgrade NAME --dry-run` rehearses it on a copy of the database.",
         ),
     ),
