@@ -121,7 +121,8 @@ def _move(console: Console, there: Site, wish: Move, order: Order) -> ExitCode |
     console.steps(moving.looked(there, wish), shown=())
     seen = console.document.details["found"] = console.answer
     say_look(console, there, seen, order.delete)
-    if not seen["rows"]:
+    # After a move that lost its power every row may name a place that nobody has proved: it is undone all the same.
+    if not seen["rows"] and not seen["unfinished"]:
         return _delete(console, there, wish, order, seen["originals"])
     if order.dry_run:
         console.say(f"Nothing was changed. To move them: {in_earnest()}")

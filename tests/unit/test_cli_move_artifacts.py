@@ -105,6 +105,15 @@ def test_nothing_to_move_is_good(command_line: CommandLine, host: MovingHost) ->
     assert result.exit_code == 0 and "there is nothing to move" in result.stdout and not host.asked("move")
 
 
+def test_a_move_that_lost_its_power_at_its_end_is_undone_first(command_line: CommandLine, host: MovingHost) -> None:
+    """Its rows name places under the proxy already, and nobody has proved them."""
+    command_line.known()
+    host.seen = {**NOTHING, "unfinished": True}
+    result = command_line.run("move-artifacts", "--yes")
+    assert result.exit_code == 0 and len(host.asked("move")) == 1
+    assert "put back first" in result.output and "nothing to move" not in result.output
+
+
 def test_a_move_is_asked_for_and_told(command_line: CommandLine, host: MovingHost, person: None) -> None:
     command_line.known()
     result = command_line.run("move-artifacts", "--as-root", "/home/ubuntu/mlruns", "--missing", answers="y\n")
