@@ -148,13 +148,15 @@ def test_errors_are_whole(served: Served) -> None:
             assert admin.call("PUT", teamwork.artifact("9", "run", "precious"), body=b"x").status == 500
         finally:
             host.run(["chmod", "750", store])
+    newest = blocks(served.operator.json("logs", NAME, "--errors")["lines"])[-1]
     host.run(["systemctl", "kill", "--signal=KILL", UNIT])
     wait(lambda: served.operator.json("status", NAME, code=None)["status"]["healthy"], 90)
 
     document = served.operator.json("logs", NAME, "--errors", "--since", "1h")
     errors = blocks(document["lines"])
-    traceback = next(error for error in errors if "Permission denied" in error[-1])
-    assert traceback[-1].startswith("PermissionError: ") and len(traceback) > 100
+    traceback = [error for error in errors if "Permission denied" in error[-1]][-1]
+    assert traceback[-1].startswith("PermissionError: ") and len(traceback) > 100  # than are shown by default
+    assert newest == traceback
     kept = journal(host)
     start = max(number for number, line in enumerate(kept) if line == traceback[0])
     assert kept[start : start + len(traceback)] == traceback  # as it was written, without a gap

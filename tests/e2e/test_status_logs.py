@@ -24,6 +24,7 @@ GONE = "gone"
 BASE = f"/opt/mlflow/{NAME}"
 NOTES = f"{BASE}/status.json"
 DAY = 86400.0
+PER_DAY = 30 * 10**9  # bytes
 SOON = 25  # seconds on a busy machine; who waits for a host that is cut off waits for minutes
 HTTPS_NAME = "ml.example.com"
 
@@ -93,7 +94,7 @@ def test_two_on_one_host_and_one_that_is_not_there(served: Served) -> None:
     assert seen[NAME]["pid"] != seen[OTHER]["pid"] and seen[OTHER]["port"] == OTHER_PORT
     assert seen[GONE]["reachable"] is False and seen[GONE]["error"]["code"] == 3
     for name in (NAME, OTHER):
-        assert seen[name]["warnings"] == [warning for warning in seen[name]["warnings"] if "backup" in warning]
+        assert any("backup" in warning for warning in seen[name]["warnings"])  # there are none
         assert seen[name]["runs"] == 0 and seen[name]["experiments"] == 1 and seen[name]["unknown"] == {}
         assert seen[name]["memory"] > 100e6 and seen[name]["database_size"] > 100e3
 
@@ -186,10 +187,15 @@ def test_the_newest_version_is_never_waited_for(served: Served, status: Callable
 def test_how_long_the_disk_lasts(served: Served, status: Callable[..., dict[str, Any]]) -> None:
     disk = status()["disks"][0]
     assert (disk["per_day"], disk["days_left"]) == (None, None)
-    fill(served.host, NOTES, disk["mount"], disk["free"] + 3 * 10**9)
-    disk = status()["disks"][0]
-    assert disk["per_day"] == pytest.approx(10**9, rel=0.3)
+    known = json.loads(served.host.path(NOTES).read_text())
+    known["samples"] = [shrinking(disk)]
+    served.host.path(NOTES).write_text(json.dumps(known))
+    found = status()
+    disk = found["disks"][0]
+    assert disk["per_day"] == pytest.approx(PER_DAY, rel=0.3)  # what else happens on this machine's disk counts too
     assert disk["days_left"] == pytest.approx(disk["free"] / disk["per_day"], rel=0.01)
+    assert any(disk["mount"] in warning for warning in found["warnings"]) is (disk["days_left"] < 14)
+    served.host.path(NOTES).unlink()
 
 
 def test_the_schedule_of_backups_notes_the_room_too(served: Served, status: Callable[..., dict[str, Any]]) -> None:
@@ -197,16 +203,16 @@ def test_the_schedule_of_backups_notes_the_room_too(served: Served, status: Call
     usage = f"{BASE}/backup/state/usage.json"
     served.operator.run("backup", "schedule", NAME, "--every", "daily", "--to", "/var/backups/room", "--yes")
     served.host.run(["systemctl", "start", f"mlflow-{NAME}-backup.service"])
-    served.host.path(NOTES).unlink()
     found = status()
     disk = found["disks"][0]
-    assert found["backup"]["made"]["at"] == pytest.approx(time.time(), abs=120) and found["warnings"] == []
+    assert found["backup"]["made"]["at"] == pytest.approx(time.time(), abs=300)
+    assert not any("backup" in warning for warning in found["warnings"])
     samples = json.loads(served.host.path(usage).read_text())
-    assert [sample["free"][disk["mount"]] for sample in samples] == [pytest.approx(disk["free"], rel=0.2)]
-    assert disk["days_left"] is None
-    samples[0] = {"at": samples[0]["at"] - 3 * DAY, "free": {disk["mount"]: disk["free"] + 3 * 10**9}}
-    served.host.path(usage).write_text(json.dumps(samples))
-    assert status()["disks"][0]["days_left"] > 0
+    assert samples[-1]["free"][disk["mount"]] == pytest.approx(disk["free"], rel=0.5)
+    assert disk["per_day"] is None
+    served.host.path(usage).write_text(json.dumps([shrinking(disk)]))
+    assert status()["disks"][0]["per_day"] == pytest.approx(PER_DAY, rel=0.3)
+    served.host.path(usage).unlink()
 
 
 def test_what_is_not_applied_and_what_somebody_changed(served: Served, status: Callable[..., dict[str, Any]]) -> None:
@@ -219,11 +225,11 @@ def test_what_is_not_applied_and_what_somebody_changed(served: Served, status: C
     assert found["healthy"] is True and found["port"] == 5000  # where it is now, whatever the file says
     assert any("5005" in change for change in found["pending"])
     assert found["changed_on_host"] == [environment]
-    assert len(found["warnings"]) >= len(before["warnings"]) + 2
+    assert sum(f"plan {NAME}" in warning for warning in found["warnings"]) == 2
     served.operator.run("setup", NAME, "--yes")
     found = status()
     assert (found["healthy"], found["port"], found["pending"], found["changed_on_host"]) == (True, 5005, [], [])
-    assert found["warnings"] == before["warnings"]
+    assert not any(f"plan {NAME}" in warning for warning in found["warnings"])
 
 
 def test_when_the_certificate_ends(served: Served, status: Callable[..., dict[str, Any]]) -> None:
@@ -256,11 +262,9 @@ def restarts_of(name: str) -> str:
     return f"systemctl show mlflow-{name} --property=NRestarts --value"
 
 
-def fill(host: LabHost, notes: str, mount: str, free: int) -> None:
-    """Three days ago there was so much room, in bytes."""
-    known = json.loads(host.path(notes).read_text())
-    known["samples"] = [{"at": time.time() - 3 * DAY, "free": {mount: free}}]
-    host.path(notes).write_text(json.dumps(known))
+def shrinking(disk: dict[str, Any]) -> dict[str, Any]:
+    """A sample of three days ago, when there was more room."""
+    return {"at": time.time() - 3 * DAY, "free": {disk["mount"]: disk["free"] + 3 * PER_DAY}}
 
 
 @contextmanager
