@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+from textwrap import indent
 from typing import Callable, Iterator
 
 from mlflow_provision.agent import release_program
+from mlflow_provision.agent.databases import denials
 
 _IMPORT = """
 import sqlalchemy.orm, alembic.command, mlflow.store.db.utils, mlflow.server.auth.sqlalchemy_store
 """
-_MIGRATE = """
+_MIGRATE = f"""
 become(request["user"])
 os.chdir(os.path.dirname(request["tracking"]))
+{denials.NOTED}
 from sqlalchemy import create_engine
 from mlflow.store.db.utils import _upgrade_db
 engine = create_engine("sqlite:///" + request["tracking"])
@@ -22,6 +25,7 @@ if request["auth"]:
     from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
     store = SqlAlchemyStore()
     store.init_db("sqlite:///" + request["auth"])
+    {indent(denials.CARRIED_OVER, "    ")}
     store.engine.dispose()
 """
 
