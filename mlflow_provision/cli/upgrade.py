@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mlflow_provision.config import Deployment
     from mlflow_provision.console import Console
     from mlflow_provision.upgrading import Site
+_ALONE = "meanwhile the host goes back to what ran before, unless it comes to the end without us"
 KEEP = 2  # releases: the one that runs, and the one before it
 
 
@@ -154,12 +155,13 @@ def note_version(path: Path, version: str) -> None:
 
 @contextmanager
 def our_words() -> Iterator[None]:
-    """Hints of the host's side name the option of `setup` that chooses a version. One that was stopped on request needs
-    none of its own."""
+    """Hints of the host's side name the option of `setup` that chooses a version, and nothing goes on where it stopped
+    here. One that was stopped on request needs none of its own."""
     try:
         yield
     except ProvisionError as error:
         if error.code is ExitCode.INTERRUPTED:
             error.hint = ""
         error.hint = re.sub(r"--mlflow-version\b", "--to", error.hint)
+        error.hint = error.hint.replace("it continues where it stopped", _ALONE)
         raise

@@ -9,6 +9,8 @@ import pytest
 
 from mlflow_provision.config import Backup, MLflow, load
 from mlflow_provision.errors import ExitCode, ProvisionError
+from mlflow_provision.host import refusals
+from mlflow_provision.host.where import Where
 from mlflow_provision.upgrading import notes
 from tests.unit.conftest import PASSWORD, CommandLine
 from tests.unit.upgrade_host import AFTER, BACKUP, NEW, OLD, UpgradeHost
@@ -16,6 +18,9 @@ from tests.unit.upgrade_host import AFTER, BACKUP, NEW, OLD, UpgradeHost
 PLACE = Backup(destination="/var/backups/mlflow", schedule="off")
 INDEX = {"error": "", "hint": "", "versions": ["3.18.1", "3.17.2", "3.12.0", "3.10.1"], "half_published": ["3.19.0"]}
 OFFLINE = {"error": "this host cannot reach it", "hint": "let it", "versions": [], "half_published": []}
+
+WHERE = Where("box", "ssh box", "ana")
+KILLED = refusals.Ending(status=137, stderr="", stdout=(), lost=False, interrupted=False)
 
 
 @pytest.fixture
@@ -251,6 +256,16 @@ def test_what_people_notice_is_told_of_what_is_between() -> None:
     assert notes("3.17.1", "3.17.2") == []
     assert [note.split(":")[0] for note in notes("2.22.1", "3.12.0")] == ["3.5.1", "3.10.0", "3.11.1", "3.12.0"]
     assert [note.split(":")[0] for note in notes("3.12.0", "3.13.0")] == ["3.13.0"]
+
+
+@pytest.mark.parametrize("error", [refusals.lost(WHERE), refusals.ended_early(KILLED, WHERE)])
+def test_who_hears_nothing_more_knows_what_becomes_of_it(
+    command_line: CommandLine, host: UpgradeHost, error: ProvisionError
+) -> None:
+    known(command_line)
+    host.failing["upgrade upgrade"] = error
+    said = command_line.run("upgrade", "-y").stderr
+    assert "the host goes back to what ran before" in " ".join(said.split()) and "continues" not in said
 
 
 def test_one_that_was_stopped_begins_anew(command_line: CommandLine, host: UpgradeHost) -> None:
