@@ -68,27 +68,25 @@ def test_the_package_index_fails_while_the_release_is_installed(unharmed: Unharm
     assert list(unharmed.host.path("/opt/mlflow/releases").glob(f"{NEWER}-*")) == []
 
 
-@pytest.mark.parametrize(
-    "migration",
-    [f"raise RuntimeError('{BROKEN}')", "op.execute('DELETE FROM experiments')"],
-    ids=["fails", "loses-rows"],
-)
-def test_the_migration_fails_on_the_copy(unharmed: Unharmed, migration: str) -> None:
-    with unnoticed(unharmed), unharmed.broken(MIGRATION, more=f"\n\ndef upgrade():\n    {migration}\n"):
+def test_the_migration_fails_on_the_copy(unharmed: Unharmed) -> None:
+    with (
+        unnoticed(unharmed),
+        unharmed.broken(MIGRATION, more=f"\n\ndef upgrade():\n    raise RuntimeError('{BROKEN}')\n"),
+    ):
         said = unharmed.operator.refused("upgrade", NAME, "--yes")
-        assert BROKEN in said or "loses data" in said
+        assert BROKEN in said
 
 
-@pytest.mark.parametrize("disk", ["ro", "size=4k"], ids=["read-only", "full"])
-def test_no_backup_can_be_made(unharmed: Unharmed, disk: str) -> None:
+def test_no_backup_can_be_made(unharmed: Unharmed) -> None:
+    """Its place cannot be written to."""
     owner = unharmed.host.run(["stat", "-c", "uid=%u,gid=%g,mode=%a", BACKUPS]).stdout.strip()
     with unnoticed(unharmed):
-        unharmed.host.run(["mount", "-t", "tmpfs", "-o", f"{disk},{owner}", "tmpfs", BACKUPS])
+        unharmed.host.run(["mount", "-t", "tmpfs", "-o", f"ro,{owner}", "tmpfs", BACKUPS])
         try:
             said = unharmed.operator.refused("upgrade", NAME, "--yes")
         finally:
             unharmed.host.run(["umount", BACKUPS])
-        assert "no good backup can be made" in said
+        assert BACKUPS in said
 
 
 def test_ctrl_c_while_it_rehearses(unharmed: Unharmed) -> None:
@@ -214,7 +212,7 @@ def on_a_disk_of_its_own(unharmed: Unharmed) -> Iterator[Callable[[], None]]:
 # Whoever dies
 
 
-@pytest.mark.parametrize("phase", [STOPPING, SWITCHING, STARTING, VERIFYING])
+@pytest.mark.parametrize("phase", [STOPPING, SWITCHING, VERIFYING])
 def test_the_agent_is_killed(unharmed: Unharmed, phase: str) -> None:
     """Its watchdog goes back."""
     with unharmed.upgrading(phase):
@@ -232,6 +230,7 @@ def test_the_host_loses_its_power(unharmed: Unharmed, phase: str) -> None:
 
 
 def test_the_host_loses_its_power_on_the_way_back(unharmed: Unharmed) -> None:
+    """The agent is killed while the new server starts, and its watchdog dies in the middle of its work."""
     with unharmed.upgrading(STARTING):
         unharmed.kill(*unharmed.workers()[0])
         unharmed.reaches(UNDOING)
