@@ -87,7 +87,7 @@ def followed(operator: Operator, name: str) -> Iterator[Followed]:
 
 
 def test_nothing_is_lost_while_it_is_followed(served: Served) -> None:
-    """The server is restarted and killed, the journal is restarted and rotated, and all the while it is asked."""
+    """The server is restarted and killed, the journal is rotated and restarted, and so is who reads it."""
     host = served.host
     with followed(served.operator, NAME) as log:
         log.reaches("HTTP/1.")
@@ -99,6 +99,8 @@ def test_nothing_is_lost_while_it_is_followed(served: Served) -> None:
             host.run(["journalctl", "--rotate"])
             more(answered)
             host.run(["systemctl", "restart", "systemd-journald"])
+            more(answered)
+            host.run(["pkill", "-9", "-x", "journalctl"])
             more(answered)
             host.run(["systemctl", "kill", "--signal=KILL", "--kill-who=all", UNIT])
             more(answered)
@@ -255,7 +257,7 @@ def ask_here(url: str, path: str) -> None:
 def asked_all_the_time(host: LabHost) -> Iterator[Callable[[], list[int]]]:
     """What was answered within the block, by number."""
     host.path("/root/asker.py").write_text(ASKER)
-    output = "--property=StandardOutput=append:/root/asked"
+    output = "--property=StandardOutput=truncate:/root/asked"
     host.run(["systemd-run", "--quiet", "--collect", "--unit=asker", output, "python3", "/root/asker.py", URL])
 
     def answered() -> list[int]:
