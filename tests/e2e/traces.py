@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from pathlib import Path
 
 from tests.lab import LabHost
 from tests.lab.layers import NOISE
+
+ACCOUNTS = ("/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow", "/etc/subuid", "/etc/subgid")
 
 
 @contextmanager
@@ -29,3 +32,22 @@ def _folders(host: LabHost) -> Iterator[str]:
         inside = f"/{Path(directory).relative_to(upper)}"
         if not any(f"{inside}/".startswith(f"{noise}/") for noise in NOISE):
             yield inside
+
+
+def files(host: LabHost) -> list[str]:
+    """Kind, mode, owner and path of all that is on the host's disk, without logs and temporary files."""
+    pruned = [word for folder in NOISE for word in ("-path", folder, "-prune", "-o")]
+    return sorted(host.run(["find", "/", "-xdev", *pruned, "-printf", "%y %m %U:%G %p -> %l\n"]).stdout.splitlines())
+
+
+def accounts(host: LabHost) -> dict[str, str]:
+    return {path: host.run(["cat", path]).stdout for path in ACCOUNTS}
+
+
+def units(host: LabHost) -> list[str]:
+    return host.run(["systemctl", "list-unit-files", "--no-legend", "--no-pager"]).stdout.splitlines()
+
+
+def difference(before: list[str], after: list[str]) -> list[str]:
+    """Lines that came or went."""
+    return [line for line in difflib.unified_diff(before, after, n=0, lineterm="") if line[:3] not in ("---", "+++")]
