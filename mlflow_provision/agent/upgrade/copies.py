@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable
 
 from mlflow_provision.agent.as_user import as_user
+from mlflow_provision.agent.command import CommandFailed
 from mlflow_provision.agent.databases import TRACKING, USERS, contents, inspection, migration, schema, settled, snapshot
 from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.restore import current
@@ -24,6 +25,7 @@ from mlflow_provision.agent.upgrade.wanted import Wanted
 Stopping = Callable[[], bool]
 Migrate = Callable[[str, str, str], None]  # owner, tracking database, database of users or ""
 _SPARE = 128 << 20  # bytes that stay free for the server
+_ANOTHER = "mlflow-provision upgrade NAME --to VERSION"
 _TIMES = 3  # a copy, one that is migrated, and the tables that a migration writes anew
 
 
@@ -118,7 +120,10 @@ def _brought(wanted: Wanted, migrate: Migrate, taken: dict[str, Any], emit: Emit
         with step(emit, "migrate", f"copies migrated by MLflow {wanted.version}") as told:
             users = f"{wanted.beside}/{USERS}" if USERS in before else ""
             tracking = f"{wanted.beside}/{TRACKING}"
-            migrate(wanted.owner, tracking, users)
+            try:
+                migrate(wanted.owner, tracking, users)
+            except CommandFailed as failure:
+                raise _unmigrated(wanted, failure) from None
             told.summary = ", ".join(snapshot.title(name) for name in outdated)
         copied.seconds["migrate"] = round(time.monotonic() - started, 2)
     started = time.monotonic()
@@ -131,6 +136,16 @@ def _brought(wanted: Wanted, migrate: Migrate, taken: dict[str, Any], emit: Emit
     copied.seconds["compare"] = round(time.monotonic() - started, 2)
     copied.schema = {name: [before[name], after[name]] for name in before}
     return copied
+
+
+def _unmigrated(wanted: Wanted, failure: CommandFailed) -> AgentError:
+    """What the program said at the end: an exception, whose text may have several lines, after where it came from."""
+    lines = [line for line in failure.lines if line.strip()]
+    places = [number for number, line in enumerate(lines) if line.startswith(" ")]
+    said = lines[places[-1] + 1 :] if places else lines
+    why = "\n".join(said[:6]) or f"it ended with exit code {failure.code}"
+    hint = f"stay with the version that runs, and report this to MLflow; or try another: {_ANOTHER}"
+    return AgentError(f"MLflow {wanted.version} cannot migrate a copy of the databases:\n{why}", hint, "migration")
 
 
 def _refuse_newer(wanted: Wanted, found: dict[str, str]) -> None:
