@@ -407,3 +407,16 @@ def _ids(owner: str, group: str) -> tuple[int, int]:
 
     gid = grp.getgrnam("nogroup" if group == "nobody" else group).gr_gid if group else -1
     return (pwd.getpwnam(owner).pw_uid if owner else -1, gid)
+
+
+def test_a_migration_that_fails_is_told_without_the_way_there(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ["Traceback (most recent call last):", '  File "env.py", line 1', "    run()", "sa.Error: no", "[SQL: x]"]
+
+    def fails(*_: object) -> None:
+        raise command.CommandFailed(["python"], 1, lines)
+
+    monkeypatch.setattr("mlflow_provision.agent.databases.migration.migrate", fails)
+    with pytest.raises(AgentError) as raised:
+        site.run("rehearse")
+    assert raised.value.message.endswith("cannot migrate a copy of the databases:\nsa.Error: no\n[SQL: x]")
+    assert raised.value.hint
