@@ -27,6 +27,18 @@ def who_has_open(paths: list[str]) -> list[int]:
     return found
 
 
+def sockets(of: list[int]) -> set[str]:
+    """The inodes of the sockets that these processes hold."""
+    found: set[str] = set()
+    for pid in of:
+        try:
+            links = [os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")]
+        except OSError:
+            continue
+        found.update(link[len("socket:[") : -1] for link in links if link.startswith("socket:["))
+    return found
+
+
 def name(pid: int) -> str:
     """Name and number of a process, for people."""
     try:

@@ -45,6 +45,15 @@ def way_out(error: OSError) -> str:
     return f"see on the host what is there: ls -ld {path}"
 
 
+def words(error: BaseException) -> tuple[str, str, str]:
+    """Message, hint and kind of whatever went wrong. What a bug quotes may be anything, also a secret."""
+    if isinstance(error, AgentError):
+        return error.message, error.hint, error.kind
+    if isinstance(error, OSError):
+        return in_words(error), way_out(error), "failed"
+    return f"unexpected, a bug of ours: {type(error).__name__}", "", "failed"
+
+
 @dataclass(frozen=True)
 class Start:
     """A step begins."""

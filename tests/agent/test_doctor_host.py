@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_provision.agent import sockets
-from mlflow_provision.agent.doctor.checks import ports
+from mlflow_provision.agent import processes, sockets
 from mlflow_provision.agent.doctor.patient import Patient
 from mlflow_provision.agent.sockets import Listener
 from tests.agent.doctor_ward import OLDER, PASSWORD, Ward, password_hash
@@ -204,6 +203,14 @@ def test_a_secret_that_others_may_read(ward: Ward, name: str) -> None:
     (ward.base / name).chmod(0o755 if name == "etc" else 0o644)
     assert_finding(ward, "secrets-readable", "bad", f"{ward.base / name} (mode 0")
     assert ward.alone("secrets-readable")["data"]["paths"] == [str(ward.base / name)]
+
+
+def test_a_folder_of_backups_that_is_closed_from_above(ward: Ward) -> None:
+    (ward.kept / "upgrades-store").mkdir()
+    (ward.kept / "upgrades-store").chmod(0o755)
+    assert_finding(ward, "secrets-readable", "ok")
+    ward.kept.chmod(0o755)
+    assert_finding(ward, "secrets-readable", "bad", f"{ward.kept} (mode 0755")
 
 
 def test_secrets_that_a_restore_put_aside(ward: Ward) -> None:
@@ -487,7 +494,7 @@ def listening(monkeypatch: pytest.MonkeyPatch) -> list[Listener]:
     found: list[Listener] = []
     monkeypatch.setattr(sockets, "listeners", lambda: found)
     monkeypatch.setattr(sockets, "owner", lambda inode: os.getpid())
-    monkeypatch.setattr(ports, "_held", lambda pids: {"ours"})
+    monkeypatch.setattr(processes, "sockets", lambda pids: {"ours"})
     return found
 
 

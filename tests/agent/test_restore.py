@@ -303,9 +303,9 @@ def healthy(service: object) -> dict[str, Any]:
 
 
 def test_a_database_that_somebody_else_has_open_is_not_replaced(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mlflow_provision.agent.restore import transaction
+    from mlflow_provision.agent.databases import idle
 
-    monkeypatch.setattr(transaction, "_PATIENCE", 0.2)
+    monkeypatch.setattr(idle, "_PATIENCE", 0.2)
     site.back_up()
     with closing(sqlite3.connect(site.tracking)) as connection:
         connection.execute("SELECT count(*) FROM runs").fetchone()

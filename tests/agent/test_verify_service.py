@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mlflow_provision.agent import command, process_group, running, sockets
+from mlflow_provision.agent import command, process_group, processes, running, sockets
 from mlflow_provision.agent.sockets import Listener
 from mlflow_provision.agent.verify import service
 from mlflow_provision.agent.verify.checks import Failed
@@ -31,7 +31,7 @@ def listening(monkeypatch: pytest.MonkeyPatch) -> list[Listener]:
     monkeypatch.setattr(sockets, "listeners", lambda: found)
     monkeypatch.setattr(sockets, "owner", lambda inode: os.getpid())
     monkeypatch.setattr(service, "_pids", lambda target: [1])
-    monkeypatch.setattr(service, "_inodes", lambda pids: {"ours", "ours too"})
+    monkeypatch.setattr(processes, "sockets", lambda pids: {"ours", "ours too"})
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import pwd
@@ -105,24 +104,10 @@ def end(state: str) -> None:
 
 def _killed(state: str) -> list[dict[str, Any]]:
     left = unfinished(state)
-    if not left or _locked(state):
+    if not left or lock.is_held(os.path.join(state, "lock")):
         return []
     message = f"the backup {left['id']} did not come to its end: it was killed, or the host went down"
     return [{"at": left["at"], "message": message, "hint": _HINT, "what": "backup"}]
-
-
-def _locked(state: str) -> bool:
-    try:
-        descriptor = os.open(os.path.join(state, "lock"), os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def _ourselves() -> str:

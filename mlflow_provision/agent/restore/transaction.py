@@ -7,12 +7,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mlflow_provision.agent import processes
 from mlflow_provision.agent.as_user import as_user
-from mlflow_provision.agent.databases import USERS, switch
+from mlflow_provision.agent.databases import USERS, idle, switch
 from mlflow_provision.agent.durable import duplicate
 from mlflow_provision.agent.lock import held
-from mlflow_provision.agent.protocol import FAILED, AgentError, in_words, way_out
+from mlflow_provision.agent.protocol import FAILED, AgentError, words
 from mlflow_provision.agent.resources.file import replace
 from mlflow_provision.agent.restore import aside, fetch, secrets_file
 from mlflow_provision.agent.restore.journal import STARTING, STOPPING, SWITCHING, Journal
@@ -21,8 +20,6 @@ from mlflow_provision.agent.restore.rollback import HEALTHY, STOPPED, UNHEALTHY,
 from mlflow_provision.agent.restore.safety import Safety, back_up
 from mlflow_provision.agent.restore.wanted import Wanted
 from mlflow_provision.agent.steps import Emit, step
-
-_PATIENCE = 15.0  # seconds for the last process to close a database
 
 
 def restore(wanted: Wanted, operator: str, emit: Emit, stopping: Stopping) -> dict[str, Any]:
@@ -33,7 +30,7 @@ def restore(wanted: Wanted, operator: str, emit: Emit, stopping: Stopping) -> di
     goes_on = noted.get("phase") == STARTING and wanted.id in ("", noted["id"])
     aside.make_folders(wanted)
     if noted and not goes_on:
-        with held(_lock(wanted), operator, f"restore {wanted.deployment}"):
+        with held(idle.lock_of_backups(wanted.settings.state, wanted.owner), operator, f"restore {wanted.deployment}"):
             _undone(wanted, emit, "what was interrupted")
     if not goes_on:
         try:
@@ -43,7 +40,7 @@ def restore(wanted: Wanted, operator: str, emit: Emit, stopping: Stopping) -> di
             as_user(wanted.owner, lambda: fetch.clean(wanted))
             raise
     try:
-        with held(_lock(wanted), operator, f"restore {wanted.deployment}"):
+        with held(idle.lock_of_backups(wanted.settings.state, wanted.owner), operator, f"restore {wanted.deployment}"):
             stopped = time.monotonic()
             if not goes_on:
                 _replace(wanted, prepared, safety, emit)
@@ -67,7 +64,9 @@ def undo(wanted: Wanted, operator: str, emit: Emit) -> dict[str, Any]:
         as_user(wanted.owner, lambda: fetch.clean(wanted))
         hint = "to go back to an earlier state, restore its backup: mlflow-provision backup list"
         raise AgentError("no restore is half-way", hint, "none")
-    with held(_lock(wanted), operator, f"restore {wanted.deployment} --undo"):
+    with held(
+        idle.lock_of_backups(wanted.settings.state, wanted.owner), operator, f"restore {wanted.deployment} --undo"
+    ):
         return {"id": noted["id"], "state": _undone(wanted, emit, f"the restore of {noted['id']}")}
 
 
@@ -78,7 +77,7 @@ def _replace(wanted: Wanted, prepared: Prepared, safety: Safety, emit: Emit) -> 
     with step(emit, "switch", "databases replaced") as told:
         journal.write(STOPPING, **noted)
         wanted.service.stop(lambda: False)
-        _nobody_writes(list(noted["live"].values()))
+        idle.wait(list(noted["live"].values()))
         journal.close_door()
         journal.write(SWITCHING)
         as_user(wanted.owner, lambda: switch.switch(noted, wanted.beside))
@@ -157,30 +156,6 @@ def _put_secrets(noted: dict[str, Any], restored: str) -> None:
         replace(path, text, 0o600)
 
 
-def _nobody_writes(paths: list[str]) -> None:
-    """What another process still has open would be written to where nobody looks any more."""
-    deadline = time.monotonic() + _PATIENCE
-    while holders := processes.who_has_open(paths):
-        if time.monotonic() > deadline:
-            names = ", ".join(processes.name(pid) for pid in holders)
-            raise AgentError(
-                f"the server is stopped, but its databases are still used by {names}",
-                f"end what uses them, then run the same command again: sudo fuser -v {paths[0]}",
-            )
-        time.sleep(0.1)
-
-
-def _lock(wanted: Wanted) -> str:
-    """No backup begins while databases are replaced. The file is the service user's: its backups use it too."""
-    path = f"{wanted.settings.state}/lock"
-
-    def touch() -> None:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644))
-
-    as_user(wanted.owner, touch)
-    return path
-
-
 def _undone(wanted: Wanted, emit: Emit, what: str) -> str:
     with step(emit, "undo", f"undoing {what}") as told:
         told.summary = roll_back(wanted)
@@ -189,21 +164,12 @@ def _undone(wanted: Wanted, emit: Emit, what: str) -> str:
 
 def _failed(wanted: Wanted, error: BaseException, emit: Emit) -> AgentError:
     """The error that ends the request, after the way back; it says how things stand."""
-    message, hint, kind = _words(error)
+    message, hint, kind = words(error)
     try:
         state = _undone(wanted, emit, "the restore")
     except (AgentError, OSError) as worse:
         again = "run the same command again: it goes on undoing first"
-        return AgentError(f"{message}\nAnd the way back failed: {_words(worse)[0]}", again, kind)
+        return AgentError(f"{message}\nAnd the way back failed: {words(worse)[0]}", again, kind)
     return AgentError(
         f"{message}\nNothing is lost: {state}", hint or "mend that, then run the same command again", kind
     )
-
-
-def _words(error: BaseException) -> tuple[str, str, str]:
-    """Message, hint and kind of whatever went wrong. What a bug quotes may be anything, also a secret."""
-    if isinstance(error, AgentError):
-        return error.message, error.hint, error.kind
-    if isinstance(error, OSError):
-        return in_words(error), way_out(error), "failed"
-    return f"unexpected, a bug of ours: {type(error).__name__}", "", "failed"

@@ -10,12 +10,12 @@ from typing import Any, Iterator
 
 from mlflow_provision.agent.apply import apply
 from mlflow_provision.agent.as_user import as_user
-from mlflow_provision.agent.databases import USERS, migration, switch
+from mlflow_provision.agent.databases import USERS, idle, migration, switch
 from mlflow_provision.agent.lock import held
-from mlflow_provision.agent.protocol import FAILED, AgentError, in_words, way_out
+from mlflow_provision.agent.protocol import FAILED, AgentError, words
 from mlflow_provision.agent.resources.base import Context
 from mlflow_provision.agent.steps import Emit, step
-from mlflow_provision.agent.upgrade import copies, drop_in, files, history, idle, look, lost, prepare, safety, undo
+from mlflow_provision.agent.upgrade import copies, drop_in, files, history, look, lost, prepare, safety, undo
 from mlflow_provision.agent.upgrade.copies import Copied, Migrate, Stopping
 from mlflow_provision.agent.upgrade.journal import STARTING, STOPPING, SWITCHING, VERIFYING, Journal
 from mlflow_provision.agent.upgrade.wanted import Wanted, service
@@ -238,7 +238,7 @@ def _tidied(wanted: Wanted, plan: _Plan, noted: dict[str, Any]) -> list[str]:
 
 def _failed(wanted: Wanted, error: BaseException, emit: Emit) -> AgentError:
     """The error that ends the request, after the way back; it says how things stand."""
-    message, hint, kind = _words(error)
+    message, hint, kind = words(error)
     if not Journal(wanted.folder).phase:
         # Nothing was touched, or all of it is done.
         return AgentError(message, hint, kind)
@@ -246,16 +246,7 @@ def _failed(wanted: Wanted, error: BaseException, emit: Emit) -> AgentError:
         state = undo.go_back(wanted.folder, emit)
     except (AgentError, OSError) as worse:
         again = f"see what is wrong: mlflow-provision doctor {wanted.deployment}; then run the same command again"
-        return AgentError(f"{message}\nAnd the way back failed: {_words(worse)[0]}", again, kind)
+        return AgentError(f"{message}\nAnd the way back failed: {words(worse)[0]}", again, kind)
     return AgentError(
         f"{message}\nNothing is lost: {state}", hint or "mend that, then run the same command again", kind
     )
-
-
-def _words(error: BaseException) -> tuple[str, str, str]:
-    """Message, hint and kind of whatever went wrong. What a bug quotes may be anything, also a secret."""
-    if isinstance(error, AgentError):
-        return error.message, error.hint, error.kind
-    if isinstance(error, OSError):
-        return in_words(error), way_out(error), "failed"
-    return f"unexpected, a bug of ours: {type(error).__name__}", "", "failed"

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Callable
 
-from mlflow_provision.agent import command, running, sockets
+from mlflow_provision.agent import command, processes, running, sockets
 from mlflow_provision.agent.verify.checks import Failed, Skipped
 from mlflow_provision.agent.verify.log import ServerLog
 from mlflow_provision.agent.verify.target import Target
@@ -36,7 +36,7 @@ def port(target: Target) -> str:
     elsewhere = [listener.address for listener in here if listener not in right]
     if elsewhere:
         raise Failed("port {} is also bound at {}".format(target.port, ", ".join(elsewhere)))
-    ours = _inodes(_pids(target))
+    ours = processes.sockets(_pids(target))
     if ours and not any(listener.inode in ours for listener in right):
         raise Failed(f"port {target.port} is held by {_name(sockets.owner(right[0].inode))}, not by the server")
     more = [
@@ -101,18 +101,6 @@ def _pids(target: Target) -> list[int]:
 
     pids: list[int] = getattr(from_json(target.service), "pids", list)()
     return pids
-
-
-def _inodes(pids: list[int]) -> set[str]:
-    """The sockets that these processes hold."""
-    found: set[str] = set()
-    for pid in pids:
-        try:
-            links = [os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")]
-        except OSError:
-            continue
-        found.update(link[len("socket:[") : -1] for link in links if link.startswith("socket:["))
-    return found
 
 
 def _name(pid: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 
 from mlflow_provision.agent import processes, sockets
 from mlflow_provision.agent.cgroup import unit_of
@@ -15,7 +14,7 @@ def taken(patient: Patient) -> Finding:
     """Nobody else listens on the server's port."""
     port = patient.server.port
     here = [listener for listener in sockets.listeners() if listener.port == port]
-    ours = _held(patient.pids)
+    ours = processes.sockets(patient.pids)
     others = [listener for listener in here if listener.inode not in ours]
     if not others:
         return ok(f"port {port} is the server's" if here else f"nobody listens on port {port}")
@@ -32,7 +31,7 @@ def taken(patient: Patient) -> Finding:
 def opened(patient: Patient) -> Finding:
     """The server listens where it should, and nowhere else."""
     target = patient.server
-    ours = _held(patient.pids)
+    ours = processes.sockets(patient.pids)
     mine = [listener for listener in sockets.listeners() if listener.inode in ours]
     if not mine:
         raise Skip("the server does not listen (yet)")
@@ -56,18 +55,6 @@ def opened(patient: Patient) -> Finding:
             f"the server listens on {', '.join(ports)}: other machines can reach it, without encryption", **numbers
         )
     return ok(f"{', '.join(ports)}: only this host can reach it", **numbers)
-
-
-def _held(pids: list[int]) -> set[str]:
-    """The sockets that these processes hold."""
-    found: set[str] = set()
-    for pid in pids:
-        try:
-            links = [os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")]
-        except OSError:
-            continue
-        found.update(link[len("socket:[") : -1] for link in links if link.startswith("socket:["))
-    return found
 
 
 def _plain(address: str) -> str:
