@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from mlflow_provision.console import Console
 
 
+# Commands that have nothing to continue when they were interrupted.
+_READING = (["status"], ["doctor"], ["logs"], ["audit"], ["plan"], ["verify"], ["list"])
+
+
 def reports(function: Callable[..., ExitCode | None]) -> Callable[..., None]:
     """A command that gets a console as its first argument, and whose return value or error is its exit code."""
 
@@ -109,7 +113,8 @@ def _afterwards() -> str:
 def _failed(console: Console, error: ProvisionError, debug: bool) -> ExitCode:
     hint = error.hint
     if error.code is ExitCode.INTERRUPTED and (not hint or hint.startswith("run the same command again")):
-        afterwards = "" if error.message.endswith("nothing was changed") else f", {_afterwards()}"
+        reads = typed()[:1] in _READING or error.message.endswith("nothing was changed")
+        afterwards = "" if reads else f", {_afterwards()}"
         hint = f"run the same command again{afterwards}:\n{again()}"
     if console.document.deployment:  # hints of the host's side do not know which deployment it is
         hint = re.sub(r"\bNAME\b", console.document.deployment, hint)
