@@ -62,7 +62,8 @@ def examine(operator: Operator, *arguments: str, name: str = NAME, code: int | N
     assert found.document["exit_code"] == expected, (found.document["error"], found.amiss)
     for finding in found.amiss:
         assert finding["evidence"] and finding["cause"] and finding["remedy"], finding
-    _seen.update(found.bad | found.warned)
+    before = Examination({"findings": found.document.get("findings_before", [])})  # --fix
+    _seen.update(found.bad | found.warned | before.bad | before.warned)
     return found
 
 

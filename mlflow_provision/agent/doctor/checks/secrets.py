@@ -58,10 +58,12 @@ def excess(patient: Patient, path: str, info: os.stat_result) -> int:
 def _secret(patient: Patient) -> Iterator[str]:
     """Everything below etc, the databases, and what restores and upgrades have put aside."""
     yield patient.data["etc"]
+    yield patient.data["kept"]
     seen = 0
     for top in (patient.data["etc"], patient.data["kept"]):
         for folder, folders, files in os.walk(top):
-            for name in sorted([*folders, *files]):
+            # A folder below one that is closed may be open: that around a deployment's own backups is, as a person's.
+            for name in sorted(files if top == patient.data["kept"] else [*folders, *files]):
                 seen += 1
                 if seen > _MOST:
                     return
