@@ -88,7 +88,8 @@ def test_what_asks_for_a_restart_exists_at_least_in_some_deployment() -> None:
 @each_case
 def test_every_file_of_the_server_asks_for_a_restart_when_it_changes(deployment: Deployment) -> None:
     kinds = ("File", "GeneratedSecrets")
-    others = ("marker", "deployment.toml", "backup-job", "backup-unit", "backup-timer-unit")
+    jobs = {f"{does}-{part}" for does in ("backup", "gc") for part in ("job", "unit", "timer-unit")}
+    others = {"marker", "deployment.toml", *jobs}
     files = [one for one in made(deployment) if type(one).__name__ in kinds and one.id not in others]
     watching: Any = by_id(made(deployment))["service"]
     assert {resource.id for resource in files} <= set(RESTART_ON)
@@ -166,7 +167,7 @@ def test_the_admin_password_is_in_no_file() -> None:
 def test_what_the_service_user_may_write_is_its_data_alone(deployment: Deployment) -> None:
     root = facts(deployment)["root"]["path"]
     base = f"{root}/{deployment.name}"
-    allowed = [f"{base}/data", f"{base}/backup/state", deployment.artifacts.destination or f"{base}/data"]
+    allowed = [f"{base}/data", f"{base}/backup/state", f"{base}/gc", deployment.artifacts.destination or f"{base}/data"]
     if deployment.backup.destination.startswith("/"):
         allowed.append(f"{deployment.backup.destination}/{deployment.name}")
     for resource in made(deployment):
@@ -188,7 +189,7 @@ def test_without_root_everything_belongs_to_the_person_alone() -> None:
 @each_case
 def test_every_file_says_who_manages_it(deployment: Deployment) -> None:
     for resource in made(deployment):
-        if isinstance(resource, File) and resource.id not in ("marker", "backup-job"):  # JSON has no comments
+        if isinstance(resource, File) and resource.id not in ("marker", "backup-job", "gc-job"):  # JSON has no comments
             assert SIGNATURE in "".join(resource.content.splitlines()[:2])
 
 
@@ -307,8 +308,8 @@ def test_destroy_reaches_everything_that_setup_makes(deployment: Deployment) -> 
     below = tuple(path_of(resource) for resource in gone if path_of(resource))
     shared = [f"{host['root']['path']}{part}" for part in ("", "/.mlflow-provision", "/bin/uv", "/releases/")]
     [unit_file] = [str(getattr(resource, "unit_file", "")) for resource in gone if resource.id == "service"]
-    timer: Any = by_id(gone).get("backup-timer")
-    units = [unit_file, *(f"{timer.folder}/{unit}" for unit in (timer.unit, timer.service))] if timer else [unit_file]
+    timers: list[Any] = [resource for resource in gone if type(resource).__name__ == "TimerAbsent"]
+    units = [unit_file, *(f"{timer.folder}/{unit}" for timer in timers for unit in (timer.unit, timer.service))]
     kept = (deployment.artifacts.destination, f"{deployment.backup.destination}/{deployment.name}")
     for resource in made(deployment):
         path = path_of(resource)
