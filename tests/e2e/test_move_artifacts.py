@@ -40,7 +40,7 @@ def run(name, files):
     folder = pathlib.Path(tempfile.mkdtemp())
     (folder / "sub dir").mkdir()
     for number in range(files):
-        (folder / "sub dir" / f"{number} +ü&.txt").write_text(f"{name} {number}")
+        (folder / "sub dir" / f"{number}.txt").write_text(f"{name} {number}")
     (folder / "model.bin").write_bytes(bytes(range(256)) * 64)
     client.log_artifacts(run, str(folder))
     client.set_terminated(run)
