@@ -93,7 +93,7 @@ def test_everything_is_there_afterwards(old: str, request: pytest.FixtureRequest
     assert len(aged.before["admin"]["runs"]) == 3 and len(aged.before["admin"]["artifacts"]) == 2
     pid = aged.pid()
     upgraded = aged.operator.json("upgrade", aged.name, "--yes")
-    assert {check["verdict"] for check in upgraded["upgrade"]["checks"]} <= {"ok", "skipped"}  # at home: to start at boot
+    assert {check["verdict"] for check in upgraded["upgrade"]["checks"]} <= {"ok", "skipped"}  # at home: boot
     assert aged.runs() == NEW
     assert aged.pid() != pid
     assert aged.seen() == aged.before
