@@ -217,7 +217,20 @@ def test_secrets_that_a_restore_put_aside(ward: Ward) -> None:
     (ward.kept / "before-x").mkdir(mode=0o700)
     (ward.kept / "before-x" / "secrets.env").write_text("x")
     (ward.kept / "before-x" / "secrets.env").chmod(0o604)
+    assert_finding(ward, "secrets-readable", "ok")  # nobody gets there
+    for folder in (ward.kept, ward.kept / "before-x"):
+        folder.chmod(0o755)
     assert_finding(ward, "secrets-readable", "bad", "before-x/secrets.env (mode 0604: others may read it)")
+
+
+def test_what_an_upgrade_put_aside_is_as_it_was(ward: Ward) -> None:
+    """The start script among it, which everybody may read where it comes from."""
+    ward.kept.chmod(0o700)
+    files = ward.kept / "upgrades" / "20261121T210206Z" / "files"
+    files.mkdir(parents=True)
+    (files / "09-start_mlflow_server.sh").write_text("#!/bin/sh")
+    (files / "09-start_mlflow_server.sh").chmod(0o755)
+    assert_finding(ward, "secrets-readable", "ok")
 
 
 def test_what_the_server_runs_that_anybody_may_change(ward: Ward) -> None:

@@ -30,8 +30,7 @@ def readable(patient: Patient) -> Finding:
 
 def wrong(patient: Patient) -> Iterator[tuple[str, str]]:
     """Every path with too many rights, and which."""
-    # In user scope the group may be that of everybody in the house.
-    shared = stat.S_IRWXO if patient.user else stat.S_IRWXO | stat.S_IRWXG
+    shared = _shared(patient)
     group = _group(patient.user)
     for path in _secret(patient):
         info = _looked_at(path)
@@ -55,6 +54,11 @@ def excess(patient: Patient, path: str, info: os.stat_result) -> int:
     return stat.S_IRWXO | (stat.S_IRWXG if foreign or not patient.user else 0)
 
 
+def _shared(patient: Patient) -> int:
+    """The bits of a mode that let others in; in user scope the group may be that of everybody in the house."""
+    return stat.S_IRWXO if patient.user else stat.S_IRWXO | stat.S_IRWXG
+
+
 def _secret(patient: Patient) -> Iterator[str]:
     """Everything below etc, the databases, and what restores and upgrades have put aside."""
     yield patient.data["etc"]
@@ -62,8 +66,10 @@ def _secret(patient: Patient) -> Iterator[str]:
     seen = 0
     for top in (patient.data["etc"], patient.data["kept"]):
         for folder, folders, files in os.walk(top):
-            # A folder below one that is closed may be open: that around a deployment's own backups is, as a person's.
-            for name in sorted(files if top == patient.data["kept"] else [*folders, *files]):
+            if top == patient.data["kept"] and not os.lstat(folder).st_mode & _shared(patient):
+                folders.clear()  # it is closed: what an upgrade has put aside in it may be as open as it was
+                continue
+            for name in sorted([*folders, *files]):
                 seen += 1
                 if seen > _MOST:
                     return
