@@ -129,7 +129,10 @@ class Legacy:
             shutil.copytree(self.deployments, operator.config)
             operator.edit(TEAM, self.name, host.name)
             keys_in_environment(operator, s3.keys)
-            yield Moved(host, operator, self)
+            moved = Moved(host, operator, self)
+            moved.booted()
+            operator.run("setup", TEAM, "--yes")  # it answers to the names of its host, which has another one now
+            yield moved
 
 
 @dataclass
@@ -163,6 +166,11 @@ class Moved:
 
     def move(self, *options: str) -> dict[str, Any]:
         return self.operator.json("move-artifacts", TEAM, "--yes", *options)
+
+    def booted(self) -> None:
+        """Wait for the server, which its host has begun to start."""
+        asked = f"until curl -fs http://127.0.0.1:{OLD_PORT}/health; do sleep 0.2; done"
+        self.host.run(["sh", "-c", asked], timeout=120)
 
     def healthy(self) -> None:
         assert self.operator.json("status", TEAM)["status"]["healthy"] is True
@@ -303,6 +311,7 @@ def test_from_the_old_bucket_whatever_comes_between(legacy: Legacy, rclone_s3: R
 
         interrupted(moved, moved.journal().exists, lambda _: moved.host.kill())
         moved.host.start()
+        moved.booted()
         moved.healthy()
         answer = moved.move()["moved"]
         assert answer["rows"]["runs"] == RUNS + 1
