@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import threading
 import shlex
+import threading
 import time
 from pathlib import Path
 

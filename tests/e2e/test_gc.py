@@ -46,9 +46,9 @@ made["old"] = client.create_experiment("old ideas")
 
 def files(count):
     folder = pathlib.Path(tempfile.mkdtemp())
-    (folder / "sub dir").mkdir()
+    (folder / "sub-dir").mkdir()
     for number in range(count):
-        (folder / "sub dir" / f"{number}.txt").write_text("x" * (number % 50))
+        (folder / "sub-dir" / f"{number}.txt").write_text("x" * (number % 50))
     return str(folder)
 
 large, small, few = files(given["large"]), files(given["small_files"]), files(3)
@@ -271,7 +271,7 @@ def test_what_is_restored_before_the_answer_stays(busy: Busy) -> None:
         restored: f"small {made['small'].index(restored)}",
     }
     assert [len(seen[run][2]) for run in (made["active"], restored)] == [3, SMALL_FILES + MORE]
-    assert seen[made["active"]][2]["many/sub dir/2.txt"] == "xx"
+    assert seen[made["active"]][2]["many/sub-dir/2.txt"] == "xx"
     report = busy.gc("--dry-run")
     assert (report["experiments"], [one["id"] for one in report["kept"]]) == ([], [made["released"]])
     version = "made['source'] = client.get_model_version('churn', '1').source"

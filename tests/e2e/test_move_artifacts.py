@@ -38,9 +38,9 @@ made["experiment"] = client.create_experiment("größe & co")
 def run(name, files):
     run = client.create_run(made["experiment"], run_name=name).info.run_id
     folder = pathlib.Path(tempfile.mkdtemp())
-    (folder / "sub dir").mkdir()
+    (folder / "sub-dir").mkdir()
     for number in range(files):
-        (folder / "sub dir" / f"{number}.txt").write_text(f"{name} {number}")
+        (folder / "sub-dir" / f"{number}.txt").write_text(f"{name} {number}")
     (folder / "model.bin").write_bytes(bytes(range(256)) * 64)
     client.log_artifacts(run, str(folder))
     client.set_terminated(run)

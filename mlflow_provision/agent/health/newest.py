@@ -59,7 +59,7 @@ class Question:
                 "index": url,
                 "version": version or before,
                 "failed": not version,
-                "asked": round(time.time()),
+                "asked": int(time.time()),  # never in the future
             }
             notes.keep_newest(path, self._known[path])
 
