@@ -21,6 +21,7 @@ class Document:
     changes: int = 0
     steps: list[dict[str, Any]] = field(default_factory=list)
     verify: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what a person is told besides
     error: dict[str, Any] | None = None
     seconds: float = 0.0
     details: dict[str, Any] = field(default_factory=dict)  # what only this command says: `server`, `deployments`, …

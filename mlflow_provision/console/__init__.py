@@ -68,7 +68,8 @@ class Console:
         print(clean(text), file=sys.stderr, flush=True)
 
     def note(self, text: str) -> None:
-        """Something that should be known before saying yes."""
+        """Something that should be known besides."""
+        self.document.notes.append(clean(text))
         self._screen.line(f"Note: {text}")
 
     def change(self, result: Result) -> None:

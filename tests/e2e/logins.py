@@ -88,13 +88,14 @@ class Secrecy:
     host: LabHost
     operator: Operator
     secrets: list[tuple[str, str]] = field(default_factory=list)  # of whom, and what
+    shown: str = ""
     seen: Seen = field(default_factory=Seen)
 
     def found(self) -> list[str]:
         """The places in which one of the secrets stands, in clear or as basic auth sends it."""
         journal = self.host.run(["journalctl", "--no-pager", "--output=export", "--all"]).stdout
         places = {
-            "output": "".join(self.operator.shown),
+            "output": self.shown,
             "audit": self.host.path("/opt/mlflow/audit.jsonl").read_text(),
             "journal": journal,
             "argument lists": self.seen.all,
@@ -112,5 +113,7 @@ def _forms(username: str, secret: str) -> tuple[str, ...]:
 def secrecy(host: LabHost, operator: Operator) -> Iterator[Secrecy]:
     """Another user of the host looks on within the block; `found` is for after it."""
     watched = Secrecy(host, operator)
+    operator.shown.clear()
     with spying(host) as watched.seen:
         yield watched
+    watched.shown = "".join(operator.shown)

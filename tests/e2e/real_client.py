@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from textwrap import dedent
 from typing import Any
 
+from mlflow_provision.client import beside
 from tests.e2e.operator import Operator
 from tests.lab import LabHost
 
@@ -42,9 +43,10 @@ class RealClient:
 
 
 def at_server(operator: Operator, host: LabHost, name: str) -> RealClient:
-    """The administrator of a server of ours, on its host, with its own release's client."""
+    """The administrator of a server of ours, on its host, with its own release's client. It reads through the server:
+    what a client fetches from the store itself would show nothing of what the server can do."""
     login = operator.json("env", name)["environment"]
     port = operator.toml(name).read_text().partition("\nport = ")[2].partition("\n")[0] or "5000"
     login["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{port}"
     release = host.run(["readlink", "-f", f"/opt/mlflow/{name}/venv"]).stdout.strip()
-    return RealClient(host, f"{release}/bin/python", login)
+    return RealClient(host, f"{release}/bin/python", beside(login, {}))

@@ -184,7 +184,7 @@ def test_a_database_of_a_newer_mlflow_is_refused(lost: Lost, blank: LabHost, min
     since = blank.run(["systemctl", "show", f"mlflow-{NAME}", "--property=MainPID"]).stdout
     said = lost.operator.refused("restore", "--latest", NAME, "--from", f"operator:{place}", "--yes")
     assert "9.9.9" in said and DEFAULT_MLFLOW_VERSION in said
-    assert f"setup {NAME} --mlflow-version 9.9.9" in said
+    assert f"upgrade {NAME} --to 9.9.9" in said
     assert blank.run(["systemctl", "show", f"mlflow-{NAME}", "--property=MainPID"]).stdout == since
     assert not blank.path(f"{BASE}/data/.restore").exists()
 

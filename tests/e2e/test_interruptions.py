@@ -11,7 +11,7 @@ import pytest
 
 from mlflow_provision import provision
 from mlflow_provision.agent.protocol import CHANGED, OK, Done, Result
-from mlflow_provision.config import Backup, Deployment, Secrets
+from mlflow_provision.config import Backup, Deployment, Gc, Secrets
 from mlflow_provision.host import connect
 from mlflow_provision.host.program import READY
 from tests.e2e.operator import Operator, on
@@ -38,7 +38,7 @@ def test_killed_after_every_single_resource(blank: LabHost, monkeypatch: pytest.
     """Killed right after the first resource, run again and killed right after the second, and so on: every run finds
     all that was made before, changes exactly one thing more, and in the end nothing is left to do."""
     monkeypatch.setenv("MLFLOW_PROVISION_SSH_CONFIG", str(blank.ssh_config))
-    deployment = Deployment(NAME, on(blank), backup=Backup("/var/backups/mlflow"))
+    deployment = Deployment(NAME, on(blank), backup=Backup("/var/backups/mlflow"), gc=Gc("weekly"))
     host = connect(deployment)
     prepared = provision.prepare(host, deployment, Secrets(admin_password="correct-horse-battery"))
     for number, resource in enumerate(prepared.resources, 1):

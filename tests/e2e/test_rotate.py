@@ -171,7 +171,6 @@ def test_the_server_does_not_start_with_the_new_secrets(with_gateway_key: Served
 def test_no_secret_shows(with_gateway_key: Served) -> None:
     served, operator = with_gateway_key, with_gateway_key.operator
     secrets = [("admin", served.password), *server_secrets(served).items()]
-    operator.shown.clear()
     with secrecy(served.host, operator) as secret:
         operator.json("rotate", "password", NAME, "--debug")
         operator.json("rotate", "secret", NAME, "--yes", "--debug")

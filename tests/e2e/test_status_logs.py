@@ -193,7 +193,7 @@ def test_how_long_the_disk_lasts(served: Served, status: Callable[..., dict[str,
     found = status()
     disk = found["disks"][0]
     assert disk["per_day"] == pytest.approx(PER_DAY, rel=0.3)  # what else happens on this machine's disk counts too
-    assert disk["days_left"] == pytest.approx(disk["free"] / disk["per_day"], rel=0.01)
+    assert disk["days_left"] == pytest.approx(disk["free"] / disk["per_day"], abs=0.06)  # told to a tenth of a day
     assert any(disk["mount"] in warning for warning in found["warnings"]) is (disk["days_left"] < 14)
     served.host.path(NOTES).unlink()
 

@@ -174,7 +174,6 @@ def test_somebody_is_left_who_can_let_others_in(office: Office) -> None:
 def test_no_password_shows(office: Office) -> None:
     """But the generated ones of users, once; the administrator's never."""
     operator, host = office.operator, office.host
-    operator.shown.clear()
     with secrecy(host, operator) as secret:
         added = operator.json("user", "add", "finn", NAME, "--debug")["user"]["password"]
         changed = operator.json("user", "password", "finn", NAME, "--debug")["user"]["password"]
