@@ -88,12 +88,12 @@ def set_admin(reached: Reached, username: str, admin: bool, restart: bool) -> It
 
 
 def set_password(
-    reached: Reached, username: str, password: str, restart: bool, others: tuple[str, ...] = ()
+    reached: Reached, username: str, password: str, restart: bool, others: tuple[str, ...] = (), what: str = ""
 ) -> Iterator[Event]:
     """Its answer is `{"username", "changed", "restarted", "lingers"}`. `others`: what the administrator's may be by
-    now, if an earlier change was interrupted."""
+    now, if an earlier change was interrupted. `what` says it in the log, if another command does it."""
     more = {"username": username, "password": password, "restart": restart, "others": list(others)}
-    return reached.change("password", f"user password {username}", **more)
+    return reached.change("password", what or f"user password {username}", **more)
 
 
 def reset_password(reached: Reached, password: str) -> Iterator[Event]:

@@ -50,7 +50,7 @@ def _locked(content: bytes) -> AgentError:
     try:
         holder = json.loads(content)
         age = max(0, time.time() - holder["since"])
-        who = f"{holder['operator']} is running `{holder['what']}` on this host, since {age:.0f} s"
+        who = f"{holder['operator']} is running `{holder['what']}` on this host, started {age:.0f} s ago"
     except (ValueError, KeyError, TypeError):
         who = "somebody else is changing this host right now"
     return AgentError(who, "wait until it has ended, then run the same command again", "locked")

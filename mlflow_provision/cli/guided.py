@@ -34,7 +34,7 @@ def guided(
     from mlflow_provision.wizard.reality import Reality
 
     if not console.asks and not (manner.defaults and target):
-        raise nobody_to_ask(target, keys)
+        raise nobody_to_ask(target, keys, manner.save_only)
     answers = _answers(console, target, name, keys, manner)
     ask_person = questions(console)
     reality = Reality(lambda it: connect(it, ask_person, manner.accept_new_host_key), console.busy)
@@ -87,14 +87,16 @@ def _done(console: Console, talk: Conversation, reality: Reality, decision: Deci
     return None
 
 
-def nobody_to_ask(target: str | None, keys: Mapping[str, Any]) -> ProvisionError:
+def nobody_to_ask(target: str | None, keys: Mapping[str, Any], save_only: bool = False) -> ProvisionError:
     """Without a terminal no question waits for an answer: this says what would have been asked."""
     missing = [] if target else ["TARGET (local, user@host, or a deployment), or --config FILE"]
     if str(keys.get("artifacts.destination", "")).startswith("s3://") and "artifacts.credentials" not in keys:
         missing.append("one of --instance-role, --aws-profile PROFILE, --aws-keys")
+    unasked = "--save-only --defaults" if save_only else "--yes"
     return ProvisionError(
-        f"there is no terminal to ask on, and this is missing: {'; '.join(missing) or '--defaults or --yes'}",
-        "mlflow-provision setup user@host --yes\n"
+        "there is no terminal to ask on, and this is missing: "
+        + ("; ".join(missing) or ("--defaults" if save_only else "--defaults or --yes")),
+        f"mlflow-provision setup {target or 'user@host'} {unasked}\n"
         "what is not said has its default; all that can be said: mlflow-provision setup --help",
         ExitCode.USAGE,
     )

@@ -15,13 +15,14 @@ from mlflow_provision.rotation.journal import begun, ended, note
 WHAT = "password"
 
 
-def change(reached: users.Reached, path: Path, new: str, restart: bool = True) -> Iterator[Event]:
+def change(reached: users.Reached, path: Path, new: str, restart: bool, what: str) -> Iterator[Event]:
     """From the old password to the new one, on the server and in the secrets file; when it fails, the old one works.
 
-    `path` is the deployment's file. One that was interrupted before is gone on with: whichever password the server has.
+    `path` is the deployment's file, `what` the command as the host notes it. One that was interrupted before is gone on
+    with: whichever password the server has.
     """
     earlier = tuple(begun(reached.deployment.name, WHAT).values())
-    events = users.set_password(reached, reached.admin, new, restart, earlier)
+    events = users.set_password(reached, reached.admin, new, restart, earlier, what)
     yield from _kept(reached, path, new, events)
 
 

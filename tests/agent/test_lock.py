@@ -41,7 +41,7 @@ def test_a_second_process_is_told_who_what_and_since_when_and_kill_9_frees_it(pa
             assert first.stdout.readline() == b"held\n"
             error = refused(path)
             assert error.kind == "locked"
-            assert error.message.startswith("ada@laptop is running `setup server` on this host, since ")
+            assert error.message.startswith("ada@laptop is running `setup server` on this host, started ")
             assert error.hint
         finally:
             first.kill()
@@ -54,9 +54,9 @@ def test_the_seconds_are_those_since_it_was_taken(path: str) -> None:
     with held(path, "ada@laptop", "setup server"):
         holder = json.loads(Path(path).read_text())
         Path(path).write_text(json.dumps({**holder, "since": time.time() - 42}))
-        assert refused(path).message.endswith("since 42 s")
+        assert refused(path).message.endswith("started 42 s ago")
         Path(path).write_text(json.dumps({**holder, "since": time.time() + 500}))  # a clock was set back
-        assert refused(path).message.endswith("since 0 s")
+        assert refused(path).message.endswith("started 0 s ago")
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"operator": "x", "what": "y", "since": "z"}', "\xff"])

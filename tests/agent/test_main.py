@@ -108,7 +108,7 @@ def test_a_plan_takes_no_lock_and_an_apply_does(tmp_path: Path) -> None:
             error = second.answer().error
             assert error is not None
             assert error["kind"] == "locked"
-            assert error["message"].startswith("ada@laptop is running `setup server` on this host, since ")
+            assert error["message"].startswith("ada@laptop is running `setup server` on this host, started ")
         first.process.kill()
         first.process.wait()
         with AgentProcess("apply", applying(tmp_path, file(tmp_path))) as third:

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import time
+from contextlib import suppress
 
 from tests.lab.availability import install_missing_programs, why_unavailable
 from tests.lab.claims import places, sweep
@@ -39,9 +40,10 @@ def down(options: argparse.Namespace) -> None:
 
 def show(_: argparse.Namespace) -> None:
     for place in places():
-        state = "up" if place.group.leader() else "stopped"
-        owner = "kept" if place.kept else "of a test run"
-        print(f"{place.name:20} {place.network.address:14} {state:8} {owner}")
+        with suppress(FileNotFoundError):  # it is being made, or removed
+            state = "up" if place.group.leader() else "stopped"
+            owner = "kept" if place.kept else "of a test run"
+            print(f"{place.name:20} {place.network.address:14} {state:8} {owner}")
 
 
 def collect_garbage(_: argparse.Namespace) -> None:

@@ -76,8 +76,17 @@ class TestPassword:
         (asked,) = host.asked("users", "password")
         assert result.exit_code == 0 and result.output == ""
         assert command_line.password("server") == asked["password"] != PASSWORD
+        assert asked["what"] == "rotate password server"
         document = command_line.json("rotate", "password")
         assert document["rotated"]["username"] == "admin" and "CANARY" not in json.dumps(document)
+
+    def test_programs_are_told_of_the_variable_that_has_the_old_one(
+        self, command_line: CommandLine, host: UsersHost, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        command_line.known()
+        monkeypatch.setenv("MLFLOW_PROVISION_ADMIN_PASSWORD", PASSWORD)
+        (note,) = command_line.json("rotate", "password")["notes"]
+        assert note.startswith("MLFLOW_PROVISION_ADMIN_PASSWORD is set here")
 
 
 class TestSecret:

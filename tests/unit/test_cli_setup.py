@@ -366,3 +366,10 @@ def test_quiet_prints_errors_only(command_line: CommandLine) -> None:
     assert command_line.run("setup", "local", "--yes", "--quiet").output == ""
     command_line.host.failed_checks = ("is healthy",)
     assert command_line.run("setup", "local", "--yes", "--quiet").output.startswith("Error: ")
+
+
+def test_without_a_terminal_saving_only_needs_the_recommended_answers(command_line: CommandLine) -> None:
+    result = command_line.run("setup", "ubuntu@box", "--save-only", "--yes")
+    assert result.exit_code == ExitCode.USAGE and command_line.host.verbs == []
+    assert "this is missing: --defaults\n" in result.stderr
+    assert "mlflow-provision setup ubuntu@box --save-only --defaults\n" in result.stderr

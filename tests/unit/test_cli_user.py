@@ -142,6 +142,7 @@ class TestPassword:
         result = command_line.run("user", "password", "admin")
         (asked,) = host.asked("users", "password")
         assert command_line.password("server") == asked["password"] != PASSWORD
+        assert asked["what"] == "user password admin"
         assert asked["password"] not in result.output and "mlflow-provision env server" in result.stdout
         assert command_line.files() == {"server.toml", "server.secrets.toml"}
 

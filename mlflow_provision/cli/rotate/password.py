@@ -38,7 +38,10 @@ def password_command(
     with asked_server(console, name, accept_new_host_key) as (reached, path):
         new, _ = new_password(console, reached.admin, typed, must_be_seen=False)
         with stoppable(console, reached.host):
-            console.steps(change(reached, path, new, not no_restart), shown=EVERYTHING)
+            console.steps(
+                change(reached, path, new, not no_restart, f"rotate password {reached.deployment.name}"),
+                shown=EVERYTHING,
+            )
     console.document.details["rotated"] = {"username": reached.admin, "kept_in": str(kept_in(path))}
     say_lingering(console, console.answer)
     console.say(

@@ -54,7 +54,9 @@ def password_command(
             if reset:
                 console.steps(rotation.reset(reached, path, new), shown=())
             elif own:
-                console.steps(rotation.change(reached, path, new, not no_restart), shown=())
+                console.steps(
+                    rotation.change(reached, path, new, not no_restart, f"user password {username}"), shown=()
+                )
             else:
                 console.steps(users.set_password(reached, username, new, not no_restart), shown=())
     shared = {"password": new} if generated and not own else {}
