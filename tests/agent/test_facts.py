@@ -21,7 +21,7 @@ from mlflow_provision.agent import facts as module
 from mlflow_provision.agent import process_group
 from mlflow_provision.agent.facts import facts
 from mlflow_provision.agent.names import MARKER
-from mlflow_provision.agent.restore.journal import Journal
+from mlflow_provision.agent.restore.journal import close_door, journal_in
 from tests.agent.package_index import PackageIndex
 
 
@@ -144,9 +144,9 @@ def test_the_deployments_below_the_root_are_told_by_their_records(request_data: 
 
 def test_a_restore_that_is_half_way_is_known(request_data: dict[str, Any], home: Path) -> None:
     assert facts(request_data)["restoring"] is False
-    journal = Journal(str(home / "mlflow" / request_data["name"] / "backup"))
+    journal = journal_in(str(home / "mlflow" / request_data["name"] / "backup"))
     Path(journal.folder).mkdir(parents=True)
-    journal.close_door()
+    close_door(journal.folder)
     assert facts(request_data)["restoring"] is True
 
 

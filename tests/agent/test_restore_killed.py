@@ -19,7 +19,7 @@ from mlflow_provision.agent.backup.make import make
 from mlflow_provision.agent.backup.settings import settings
 from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.resources.background_process import BackgroundProcess
-from mlflow_provision.agent.restore.journal import PHASES, Journal
+from mlflow_provision.agent.restore.journal import PHASES, journal_in
 from tests.agent.restoring import STARTED, Site, make_tracking, make_users, play, runs_of, users_of
 
 OLD = (["now-1", "now-2", "now-3", "now-4"], ["ada", "admin"])
@@ -77,7 +77,7 @@ def half_way_points(template: Path) -> dict[str, int]:
             play(site, patched.setattr)
             if not killed(site, "restore", point):
                 return found
-        phase = Journal(str(site.base / "backup")).phase
+        phase = journal_in(str(site.base / "backup")).phase
         if phase != "switching" or not (site.tracking.exists() or site.users.exists()):
             found.setdefault(phase, point)
     return found
@@ -139,7 +139,7 @@ def no_server_could_do_harm(site: Site) -> None:
 
 
 def nothing_is_left(site: Site) -> None:
-    assert not Journal(str(site.base / "backup")).read()
+    assert not journal_in(str(site.base / "backup")).read()
     assert not site.guard.exists()
     assert not (site.data / ".restore").exists()
     assert sorted(path.name for path in site.data.iterdir() if "-" not in path.name) == [
@@ -155,7 +155,7 @@ def test_killed_anywhere_and_run_again(fresh: Callable[[], Site]) -> None:
         site = fresh()
         if not killed(site, "restore", point):
             break
-        phases.add(Journal(str(site.base / "backup")).phase)
+        phases.add(journal_in(str(site.base / "backup")).phase)
         no_server_could_do_harm(site)
         site.run()
         assert held(site) == NEW, point
@@ -173,7 +173,7 @@ def test_killed_anywhere_and_undone(fresh: Callable[[], Site]) -> None:
         site = fresh()
         if not killed(site, "restore", point):
             break
-        phase = Journal(str(site.base / "backup")).phase
+        phase = journal_in(str(site.base / "backup")).phase
         if not phase:
             with pytest.raises(AgentError, match="no restore is half-way"):
                 site.run("undo")
@@ -203,9 +203,9 @@ def test_the_way_back_is_killed_anywhere_and_taken_again(
             site.users.with_name("basic_auth.db-journal").write_bytes(b"of the restored one")
         if not killed(site, "undo", point):
             break
-        seen.add(Journal(str(site.base / "backup")).phase)
+        seen.add(journal_in(str(site.base / "backup")).phase)
         no_server_could_do_harm(site)
-        if not Journal(str(site.base / "backup")).read():
+        if not journal_in(str(site.base / "backup")).read():
             assert files(site) == before
             continue
         site.run("undo")

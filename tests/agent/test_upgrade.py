@@ -15,11 +15,12 @@ import pytest
 from mlflow_provision.agent import command
 from mlflow_provision.agent.backup.listing import listed
 from mlflow_provision.agent.backup.stores.folder import FolderStore
+from mlflow_provision.agent.databases import journal
 from mlflow_provision.agent.lock import held as locked
 from mlflow_provision.agent.protocol import AgentError, Result, Start
 from mlflow_provision.agent.resources import file
-from mlflow_provision.agent.upgrade import copies, journal, serve
-from mlflow_provision.agent.upgrade.journal import SWITCHING, Journal
+from mlflow_provision.agent.upgrade import copies, serve
+from mlflow_provision.agent.upgrade.journal import SWITCHING, journal_in
 from tests.agent.restoring import PASSWORD, runs_of, users_of
 from tests.agent.upgrading import NEW, NEW_RELEASE, OLD, OLD_RELEASE, Site, held, play
 
@@ -201,7 +202,7 @@ def test_a_disk_that_is_full_does_not_keep_it_from_going_back(site: Site, monkey
     write = file.replace
 
     def full(path: str, content: str, mode: int) -> None:
-        if Journal(str(site.journal.parent)).phase == SWITCHING:
+        if journal_in(str(site.journal.parent)).phase == SWITCHING:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         write(path, content, mode)
 

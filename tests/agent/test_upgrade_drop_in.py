@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from mlflow_provision.agent.databases.journal import Journal
 from mlflow_provision.agent.protocol import AgentError, Start
 from mlflow_provision.agent.upgrade import serve
-from mlflow_provision.agent.upgrade.journal import STARTING, SWITCHING, Journal
+from mlflow_provision.agent.upgrade.journal import STARTING, SWITCHING, holding, journal_in
 from tests.agent.fake_programs import FakePrograms
 from tests.agent.upgrading import NEW_RELEASE, OLD, OLD_RELEASE, Site, held, play
 
@@ -78,7 +79,7 @@ def test_what_others_have_in_its_folder_stays(site: Site) -> None:
 def half_way(site: Site) -> list[str]:
     """A site whose upgrade was cut off before its new server was verified; what systemd would run before it starts."""
     seen: dict[str, str] = {}
-    journal = Journal(str(site.base / "backup"))
+    journal = journal_in(str(site.base / "backup"))
     written = Journal.write
 
     def cut_off(self: Journal, phase: str, **more: Any) -> None:
@@ -110,8 +111,8 @@ def test_its_command_goes_back_when_nobody_is_at_work(site: Site, half_way: list
 
 
 def test_its_command_refuses_a_start_in_the_middle_of_a_switch(site: Site, half_way: list[str]) -> None:
-    journal = Journal(str(site.base / "backup"))
-    with journal.held():
+    journal = journal_in(str(site.base / "backup"))
+    with holding(journal):
         assert subprocess.run(half_way, timeout=60, check=False, cwd="/").returncode == 0
         journal.write(SWITCHING)
         assert subprocess.run(half_way, timeout=60, check=False, cwd="/").returncode == 1

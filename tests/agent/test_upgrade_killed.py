@@ -31,7 +31,8 @@ from mlflow_provision.agent.upgrade.journal import (
     SWITCHING,
     UNDOING,
     VERIFYING,
-    Journal,
+    holding,
+    journal_in,
 )
 from tests.agent.restoring import runs_of
 from tests.agent.upgrading import NEW, NEW_RELEASE, OLD, OLD_RELEASE, Site, held, play
@@ -125,7 +126,7 @@ def _die_before(point: int) -> None:
 
 
 def phase_of(site: Site) -> str:
-    return Journal(str(site.base / "backup")).phase
+    return journal_in(str(site.base / "backup")).phase
 
 
 def points(fresh: Fresh, watchdog: bool = False) -> Iterator[tuple[int, Site]]:
@@ -273,9 +274,9 @@ def test_two_that_go_back_at_once_wait_for_each_other(fresh: Fresh, killed_in: C
 @pytest.mark.parametrize("phase", PHASES)
 def test_while_somebody_works_only_their_own_start_is_let_through(fresh: Fresh, phase: str) -> None:
     site = fresh()
-    journal = Journal(str(site.base / "backup"))
+    journal = journal_in(str(site.base / "backup"))
     journal.write(phase)
-    with journal.held():
+    with holding(journal):
         pid = os.fork()
         if pid == 0:
             os._exit(at_start.allowed(journal.folder))

@@ -13,13 +13,13 @@ from mlflow_provision.agent.protocol import Event
 from mlflow_provision.agent.release_version import mlflow_version
 from mlflow_provision.agent.restore import current, newer
 from mlflow_provision.agent.restore.chosen import chosen
-from mlflow_provision.agent.restore.journal import Journal
+from mlflow_provision.agent.restore.journal import journal_in
 from mlflow_provision.agent.restore.wanted import Wanted
 
 
 def look(wanted: Wanted, emit: Callable[[Event], None], stopping: Callable[[], bool]) -> dict[str, Any]:
     """The backup beside what is there now; `newer` is what would be lost, but for the safety backup."""
-    noted = Journal(wanted.folder).read()
+    noted = journal_in(wanted.folder).read()
     backup: dict[str, Any] = as_user(wanted.owner, lambda: _backup(wanted, emit, stopping), stopping)
     since = backup["started"]
     seen = current.now(wanted)

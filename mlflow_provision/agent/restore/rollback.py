@@ -12,7 +12,15 @@ from mlflow_provision.agent.databases import switch
 from mlflow_provision.agent.durable import duplicate, sync_folder
 from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.restore import aside, fetch
-from mlflow_provision.agent.restore.journal import RETURNING, STARTING, STOPPING, UNDOING, Journal
+from mlflow_provision.agent.restore.journal import (
+    RETURNING,
+    STARTING,
+    STOPPING,
+    UNDOING,
+    close_door,
+    journal_in,
+    open_door,
+)
 from mlflow_provision.agent.restore.wanted import Wanted
 
 HEALTHY, UNHEALTHY, STOPPED = "healthy", "unhealthy", "stopped"  # how the server was when a restore began
@@ -20,18 +28,18 @@ HEALTHY, UNHEALTHY, STOPPED = "healthy", "unhealthy", "stopped"  # how the serve
 
 def roll_back(wanted: Wanted) -> str:
     """Bring back what was there when the unfinished restore began. Safe to repeat. Returns what was done, in words."""
-    journal = Journal(wanted.folder)
+    journal = journal_in(wanted.folder)
     noted = journal.read()
     if noted["phase"] not in (STOPPING, RETURNING):
         if noted["phase"] == STARTING:  # others may have written to the restored databases
             noted["kept"] = f"{noted['old']}/failed"
         journal.write(UNDOING, kept=noted.get("kept", ""))
-        journal.close_door()
+        close_door(wanted.folder)
         wanted.service.stop(lambda: False)
         as_user(wanted.owner, lambda: switch.put_back(noted))
         _put_secrets_back(noted)
         journal.write(RETURNING)
-    journal.open_door()
+    open_door(wanted.folder)
     state = _as_it_was(wanted, noted)
     journal.end()
     as_user(wanted.owner, lambda: fetch.clean(wanted))

@@ -9,12 +9,13 @@ from typing import Any
 
 from mlflow_provision.agent.as_user import as_user
 from mlflow_provision.agent.databases import USERS, idle, switch
+from mlflow_provision.agent.databases.journal import Journal
 from mlflow_provision.agent.durable import duplicate
 from mlflow_provision.agent.lock import held
 from mlflow_provision.agent.protocol import FAILED, AgentError, words
 from mlflow_provision.agent.resources.file import replace
 from mlflow_provision.agent.restore import aside, fetch, secrets_file
-from mlflow_provision.agent.restore.journal import STARTING, STOPPING, SWITCHING, Journal
+from mlflow_provision.agent.restore.journal import STARTING, STOPPING, SWITCHING, close_door, journal_in, open_door
 from mlflow_provision.agent.restore.prepare import Prepared, Stopping, prepare
 from mlflow_provision.agent.restore.rollback import HEALTHY, STOPPED, UNHEALTHY, roll_back
 from mlflow_provision.agent.restore.safety import Safety, back_up
@@ -25,7 +26,7 @@ from mlflow_provision.agent.steps import Emit, step
 def restore(wanted: Wanted, operator: str, emit: Emit, stopping: Stopping) -> dict[str, Any]:
     """Restore a backup, and go on with one that was killed. Whatever fails once the server was stopped, the old
     databases are back and it runs again before the error is told."""
-    journal = Journal(wanted.folder)
+    journal = journal_in(wanted.folder)
     noted = journal.read()
     goes_on = noted.get("phase") == STARTING and wanted.id in ("", noted["id"])
     aside.make_folders(wanted)
@@ -59,7 +60,7 @@ def restore(wanted: Wanted, operator: str, emit: Emit, stopping: Stopping) -> di
 
 def undo(wanted: Wanted, operator: str, emit: Emit) -> dict[str, Any]:
     """Go back to what was there before a restore that was interrupted."""
-    noted = Journal(wanted.folder).read()
+    noted = journal_in(wanted.folder).read()
     if not noted:
         as_user(wanted.owner, lambda: fetch.clean(wanted))
         hint = "to go back to an earlier state, restore its backup: mlflow-provision backup list"
@@ -72,13 +73,13 @@ def undo(wanted: Wanted, operator: str, emit: Emit) -> dict[str, Any]:
 
 def _replace(wanted: Wanted, prepared: Prepared, safety: Safety, emit: Emit) -> None:
     """From a server that runs to one that stands still with the restored databases."""
-    journal = Journal(wanted.folder)
+    journal = journal_in(wanted.folder)
     noted = _noted(wanted, prepared, safety)
     with step(emit, "switch", "databases replaced") as told:
         journal.write(STOPPING, **noted)
         wanted.service.stop(lambda: False)
         idle.wait(list(noted["live"].values()))
-        journal.close_door()
+        close_door(wanted.folder)
         journal.write(SWITCHING)
         as_user(wanted.owner, lambda: switch.switch(noted, wanted.beside))
         _put_secrets(noted, prepared.secrets)
@@ -129,7 +130,7 @@ def _noted(wanted: Wanted, prepared: Prepared, safety: Safety) -> dict[str, Any]
 def _start(wanted: Wanted, journal: Journal, emit: Emit, stopping: Stopping, stopped: float) -> list[dict[str, Any]]:
     from mlflow_provision.agent.verify import verify
 
-    journal.open_door()
+    open_door(wanted.folder)
     with step(emit, "start", wanted.service.title) as told:
         wanted.service.start(stopping)
         seconds = time.monotonic() - stopped

@@ -7,7 +7,7 @@ import sys
 
 from mlflow_provision.agent.protocol import AgentError, in_words
 from mlflow_provision.agent.upgrade import undo
-from mlflow_provision.agent.upgrade.journal import MAY_START, Journal
+from mlflow_provision.agent.upgrade.journal import MAY_START, holding, journal_in
 
 _CLONE_NEWNS = 0x00020000  # include/uapi/linux/sched.h
 
@@ -21,11 +21,11 @@ def main() -> None:
 
 def allowed(folder: str) -> int:
     """0 when the server may start with what is there now, else 1."""
-    journal = Journal(folder)
+    journal = journal_in(folder)
     if not journal.read():
         return 0
     try:
-        with journal.held():
+        with holding(journal):
             print("An upgrade was interrupted: going back to what was here before.", flush=True)
             undo.by("the start of the server", folder, starts=False)
             return 0

@@ -14,7 +14,7 @@ from mlflow_provision.agent.release_version import mlflow_version
 from mlflow_provision.agent.resources.release import STAMP
 from mlflow_provision.agent.restore import current
 from mlflow_provision.agent.upgrade import copies, history, lost
-from mlflow_provision.agent.upgrade.journal import Journal
+from mlflow_provision.agent.upgrade.journal import journal_in
 from mlflow_provision.agent.upgrade.wanted import Wanted
 
 REHEARSED = "rehearsed.json"  # beside the journal
@@ -25,7 +25,7 @@ def look(wanted: Wanted) -> dict[str, Any]:
     """What runs, what it would become, what it takes, and what earlier upgrades left."""
     live = copies.there(wanted.live, wanted.owner)
     found = copies.revisions(live, wanted.owner)
-    noted = Journal(wanted.folder).read()
+    noted = journal_in(wanted.folder).read()
     installed = bool(wanted.release) and os.path.exists(f"{wanted.release}/{STAMP}")
     size = snapshot.needed(live.values())
     needs = {

@@ -17,7 +17,7 @@ from mlflow_provision.agent.resources.base import Context
 from mlflow_provision.agent.steps import Emit, step
 from mlflow_provision.agent.upgrade import copies, drop_in, files, history, look, lost, prepare, safety, undo
 from mlflow_provision.agent.upgrade.copies import Copied, Migrate, Stopping
-from mlflow_provision.agent.upgrade.journal import STARTING, STOPPING, SWITCHING, VERIFYING, Journal
+from mlflow_provision.agent.upgrade.journal import STARTING, STOPPING, SWITCHING, VERIFYING, holding, journal_in
 from mlflow_provision.agent.upgrade.wanted import Wanted, service
 from mlflow_provision.agent.upgrade.watchdog import watched
 
@@ -71,9 +71,9 @@ def _changed(wanted: Wanted, plan: _Plan, reason: str, operator: str, emit: Emit
     with prepare.config(wanted) as config:
         rehearsed = prepare.on_copies(wanted, config, plan.sources, emit, stopping)
         backup = safety.back_up(wanted, reason, operator, emit, stopping)
-        journal = Journal(wanted.folder)
+        journal = journal_in(wanted.folder)
         with contextlib.ExitStack() as stack:
-            stack.enter_context(journal.held())
+            stack.enter_context(holding(journal))
             lock = idle.lock_of_backups(wanted.backups.state, wanted.owner)
             stack.enter_context(held(lock, operator, f"{plan.action} {wanted.deployment}"))
             # After the locks, which it holds as long as it lives.
@@ -128,7 +128,7 @@ def _begun(wanted: Wanted, plan: _Plan, backup: str) -> dict[str, Any]:
         "backup": backup,
         "backup_place": wanted.backups.place.destination,
     }
-    Journal(wanted.folder).write(STOPPING, **noted)
+    journal_in(wanted.folder).write(STOPPING, **noted)
     return noted
 
 
@@ -142,7 +142,7 @@ def _done(
     stopping: Stopping,
 ) -> dict[str, Any]:
     """From a server that runs to one that runs with the other release, and is what counts from then on."""
-    journal, server = Journal(wanted.folder), service(wanted.service)
+    journal, server = journal_in(wanted.folder), service(wanted.service)
     drop_in.install(noted["drop_in"], wanted.folder)
     stopped = time.monotonic()
     with step(emit, "stop", f"{server.title} stopped"):
@@ -217,7 +217,7 @@ def _commit(wanted: Wanted, noted: dict[str, Any], schema: dict[str, list[str]],
             "rolled_back": "",
         }
         history.note(noted["entry"], entry)
-        Journal(wanted.folder).end()
+        journal_in(wanted.folder).end()
         told.summary = f"what was replaced is in {noted['entry']}"
 
 
@@ -239,7 +239,7 @@ def _tidied(wanted: Wanted, plan: _Plan, noted: dict[str, Any]) -> list[str]:
 def _failed(wanted: Wanted, error: BaseException, emit: Emit) -> AgentError:
     """The error that ends the request, after the way back; it says how things stand."""
     message, hint, kind = words(error)
-    if not Journal(wanted.folder).phase:
+    if not journal_in(wanted.folder).phase:
         # Nothing was touched, or all of it is done.
         return AgentError(message, hint, kind)
     try:

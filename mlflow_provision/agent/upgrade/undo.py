@@ -14,11 +14,20 @@ from typing import Any
 from mlflow_provision.agent.as_user import as_user
 from mlflow_provision.agent.audit import recorded
 from mlflow_provision.agent.databases import switch
+from mlflow_provision.agent.databases.journal import Journal
 from mlflow_provision.agent.protocol import AgentError, Event
 from mlflow_provision.agent.restore import aside
 from mlflow_provision.agent.steps import Emit, step
 from mlflow_provision.agent.upgrade import copies, drop_in, files, prepare
-from mlflow_provision.agent.upgrade.journal import PATIENCE, RETURNING, STOPPING, UNDOING, VERIFYING, Journal
+from mlflow_provision.agent.upgrade.journal import (
+    PATIENCE,
+    RETURNING,
+    STOPPING,
+    UNDOING,
+    VERIFYING,
+    holding,
+    journal_in,
+)
 from mlflow_provision.agent.upgrade.wanted import service
 
 HEALTHY, UNHEALTHY, STOPPED = "healthy", "unhealthy", "stopped"  # how the server was when it began
@@ -28,10 +37,10 @@ def undone(folder: str, emit: Emit) -> dict[str, Any]:
     """Go back from what was interrupted, for whoever comes next: `{"action", "from", "to", "state"}`; `action` is ""
     when nothing is half-way."""
     nothing = {"action": "", "from": "", "to": "", "state": "nothing is half-way"}
-    journal = Journal(folder)
+    journal = journal_in(folder)
     if not journal.read():
         return nothing
-    with journal.held(PATIENCE):
+    with holding(journal, PATIENCE):
         noted = journal.read()
         if not noted:  # somebody else was faster
             return nothing
@@ -42,7 +51,7 @@ def undone(folder: str, emit: Emit) -> dict[str, Any]:
 def go_back(folder: str, emit: Emit, starts: bool = True) -> str:
     """Bring back what was there when the unfinished upgrade began. Safe to repeat; the caller holds the journal.
     `starts`: whether the old server is ours to start; else it is being started already. Returns how things are."""
-    noted = Journal(folder).read()
+    noted = journal_in(folder).read()
     if not noted:
         return "nothing is half-way"
     with step(emit, "undo", f"back to MLflow {noted['from']['version']}") as told:
@@ -52,7 +61,7 @@ def go_back(folder: str, emit: Emit, starts: bool = True) -> str:
 
 def by(who: str, folder: str, starts: bool = True) -> None:
     """The same where nobody asks: the host's log says who it was."""
-    noted = Journal(folder).read()
+    noted = journal_in(folder).read()
     if not noted:
         return
     told: list[Event] = []
@@ -72,7 +81,7 @@ def by(who: str, folder: str, starts: bool = True) -> None:
 
 
 def _gone_back(folder: str, noted: dict[str, Any], starts: bool) -> str:
-    journal = Journal(folder)
+    journal = journal_in(folder)
     server = service(noted["service"])
     if noted["phase"] not in (STOPPING, RETURNING):
         if noted["phase"] == VERIFYING:  # others may have written to the new databases
