@@ -8,6 +8,31 @@ from pathlib import PurePosixPath
 from mlflow_provision.agent.audit import FILE as AUDIT
 from mlflow_provision.config import Deployment
 
+_UNITS = PurePosixPath("/etc/systemd/system")
+
+
+@dataclass(frozen=True)
+class TimerUnits:
+    """A service that a timer starts; system scope only."""
+
+    name: str
+
+    @property
+    def service(self) -> str:
+        return f"{self.name}.service"
+
+    @property
+    def service_file(self) -> PurePosixPath:
+        return _UNITS / self.service
+
+    @property
+    def timer(self) -> str:
+        return f"{self.name}.timer"
+
+    @property
+    def timer_file(self) -> PurePosixPath:
+        return _UNITS / self.timer
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -107,7 +132,7 @@ class Layout:
 
     @property
     def unit_file(self) -> PurePosixPath:
-        return PurePosixPath("/etc/systemd/system") / self.unit
+        return _UNITS / self.unit
 
     @property
     def pid_file(self) -> PurePosixPath:
@@ -168,20 +193,8 @@ class Layout:
         return self.etc / "backup.json"
 
     @property
-    def backup_unit(self) -> str:
-        return f"mlflow-{self.deployment.name}-backup.service"
-
-    @property
-    def backup_unit_file(self) -> PurePosixPath:
-        return PurePosixPath("/etc/systemd/system") / self.backup_unit
-
-    @property
-    def backup_timer(self) -> str:
-        return f"mlflow-{self.deployment.name}-backup.timer"
-
-    @property
-    def backup_timer_file(self) -> PurePosixPath:
-        return PurePosixPath("/etc/systemd/system") / self.backup_timer
+    def backup_units(self) -> TimerUnits:
+        return TimerUnits(f"mlflow-{self.deployment.name}-backup")
 
     @property
     def gc_state(self) -> PurePosixPath:
@@ -194,20 +207,8 @@ class Layout:
         return self.etc / "gc.json"
 
     @property
-    def gc_unit(self) -> str:
-        return f"mlflow-{self.deployment.name}-gc.service"
-
-    @property
-    def gc_unit_file(self) -> PurePosixPath:
-        return PurePosixPath("/etc/systemd/system") / self.gc_unit
-
-    @property
-    def gc_timer(self) -> str:
-        return f"mlflow-{self.deployment.name}-gc.timer"
-
-    @property
-    def gc_timer_file(self) -> PurePosixPath:
-        return PurePosixPath("/etc/systemd/system") / self.gc_timer
+    def gc_units(self) -> TimerUnits:
+        return TimerUnits(f"mlflow-{self.deployment.name}-gc")
 
     @property
     def cache(self) -> PurePosixPath | None:
@@ -233,3 +234,9 @@ class Layout:
     def artifacts(self) -> str:
         """What the server gets as --artifacts-destination."""
         return self.deployment.artifacts.destination or str(self.data / "artifacts")
+
+    @property
+    def artifacts_elsewhere(self) -> str:
+        """A folder of artifacts on the host that is not in `data`, or ""."""
+        elsewhere = self.artifacts.startswith("/") and not PurePosixPath(self.artifacts).is_relative_to(self.data)
+        return self.artifacts if elsewhere else ""

@@ -53,7 +53,7 @@ def status_request(deployment: Deployment, facts: dict[str, Any]) -> dict[str, s
     layout = _layout(deployment, facts)
     if not deployment.backup.destination:
         return {}
-    timer = layout.backup_timer if layout.system and deployment.backup.scheduled else ""
+    timer = layout.backup_units.timer if layout.system and deployment.backup.scheduled else ""
     return {"user": layout.user, "state": str(layout.backup_state), "timer": timer}
 
 

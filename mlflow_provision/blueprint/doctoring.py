@@ -117,5 +117,5 @@ def _backup(layout: Layout, secrets: Secrets) -> dict[str, Any]:
         # Of use where no scheduled job on the host holds it.
         "place": asdict(place(layout.deployment, secrets)) if backup.destination else {},
         "state": str(layout.backup_state),
-        "timer": layout.backup_timer if layout.system and backup.scheduled else "",
+        "timer": layout.backup_units.timer if layout.system and backup.scheduled else "",
     }

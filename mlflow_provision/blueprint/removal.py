@@ -7,7 +7,7 @@ from typing import Any
 
 from mlflow_provision.agent.resources import Resource
 from mlflow_provision.agent.resources.absent import PathAbsent, ProcessAbsent, ServiceAbsent, SharedAbsent, UserAbsent
-from mlflow_provision.agent.resources.timer import TimerAbsent
+from mlflow_provision.blueprint import timed
 from mlflow_provision.config import Deployment
 from mlflow_provision.layout import Layout
 
@@ -19,8 +19,8 @@ def removal(deployment: Deployment, facts: dict[str, Any], delete_data: bool) ->
     layout = Layout(deployment, PurePosixPath(facts["root"]["path"]))
     found: list[Resource] = (
         [
-            TimerAbsent("backup-timer", layout.backup_timer, layout.backup_unit),
-            TimerAbsent("gc-timer", layout.gc_timer, layout.gc_unit),
+            timed.backup(layout).timer_absent(),
+            timed.gc(layout).timer_absent(),
             ServiceAbsent("service", layout.unit, str(layout.unit_file)),
         ]
         if layout.system

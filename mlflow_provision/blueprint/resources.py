@@ -177,8 +177,8 @@ def _configuration(layout: Layout, facts: dict[str, Any]) -> list[Resource]:
     ]
     if layout.system:
         writable = [layout.data]
-        if layout.artifacts.startswith("/") and not PurePosixPath(layout.artifacts).is_relative_to(layout.data):
-            writable.append(PurePosixPath(layout.artifacts))
+        if layout.artifacts_elsewhere:
+            writable.append(PurePosixPath(layout.artifacts_elsewhere))
         unit = render(
             "mlflow.service",
             name=name,

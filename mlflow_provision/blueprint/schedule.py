@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import PurePosixPath
 
 from mlflow_provision.agent.resources import Resource
 from mlflow_provision.agent.resources.absent import PathAbsent
@@ -14,22 +13,20 @@ from mlflow_provision.agent.resources.installed_agent import InstalledAgent
 from mlflow_provision.agent.resources.owned_tree import OwnedTree
 from mlflow_provision.agent.resources.release import Release
 from mlflow_provision.agent.resources.store_access import StoreAccess
-from mlflow_provision.agent.resources.timer import Timer, TimerAbsent
-from mlflow_provision.blueprint import permissions
+from mlflow_provision.blueprint import permissions, timed
 from mlflow_provision.blueprint.backup_settings import AGE_REQUIREMENTS, age_venv, place, settings
-from mlflow_provision.blueprint.render import render
+from mlflow_provision.blueprint.timed import Times
 from mlflow_provision.config import Secrets, as_toml
 from mlflow_provision.layout import Layout
 from mlflow_provision.requirements import SUPPORTED_PYTHON
 
 SECRET_KEYS = ("access_key_id", "secret_access_key", "session_token", "ping_url")
 
-# schedule → when in systemd's words, spread over how long, and when in those of cron. By night: a busy server stalls
-# for a moment while its database is copied.
+# By night: a busy server stalls for a moment while its database is copied.
 _TIMES = {
-    "hourly": ("hourly", "5min", "7 * * * *"),
-    "daily": ("*-*-* 02:30:00", "1h", "45 2 * * *"),
-    "weekly": ("Sun *-*-* 02:30:00", "1h", "45 2 * * 0"),
+    "hourly": Times("hourly", "5min", "7 * * * *"),
+    "daily": Times("*-*-* 02:30:00", "1h", "45 2 * * *"),
+    "weekly": Times("Sun *-*-* 02:30:00", "1h", "45 2 * * 0"),
 }
 
 
@@ -100,32 +97,19 @@ _COPY = "# Managed by mlflow-provision: a copy of the deployment file, for backu
 
 def scheduled(layout: Layout, secrets: Secrets) -> list[Resource]:
     """What makes backups by itself, or makes sure that nothing does. None of it restarts the server."""
+    schedule = layout.deployment.backup.schedule
     if not layout.deployment.backup.scheduled:
         return unscheduled(layout)
-    root = permissions.root(layout)
-    found: list[Resource] = [
+    return [
         *agent(layout),
         File("backup-job", str(layout.backup_job), job(layout, secrets), *permissions.readable(layout), SECRET_KEYS),
+        *timed.backup(layout).units_of(schedule, _TIMES[schedule], _writable(layout)),
     ]
-    if layout.system:
-        found += [
-            File("backup-unit", str(layout.backup_unit_file), unit(layout), 0o644, *root),
-            File("backup-timer-unit", str(layout.backup_timer_file), timer_unit(layout), 0o644, *root),
-            Timer("backup-timer", layout.backup_timer, ("backup-unit", "backup-timer-unit")),
-        ]
-    return found
 
 
 def unscheduled(layout: Layout) -> list[Resource]:
     """No timer, and no keys left for it."""
-    absent: list[Resource] = (
-        [TimerAbsent("backup-timer", layout.backup_timer, layout.backup_unit)] if layout.system else []
-    )
-    return [
-        *absent,
-        PathAbsent("backup-job", str(layout.backup_job)),
-        *agent(layout),
-    ]
+    return [*timed.backup(layout).absent(), *agent(layout)]
 
 
 def agent(layout: Layout) -> list[Resource]:
@@ -147,36 +131,14 @@ def job(layout: Layout, secrets: Secrets) -> str:
     return json.dumps(content, indent=1, sort_keys=True) + "\n"
 
 
-def unit(layout: Layout) -> str:
-    writable = [str(layout.data), str(layout.backup_state)]
-    if layout.backup_folder:
-        writable.append(f"-{layout.backup_folder}")  # a disk that is not mounted: the agent says so better than systemd
-    return render(
-        "mlflow-backup.service",
-        name=layout.deployment.name,
-        user=layout.user,
-        python=python(layout),
-        agent=layout.agent,
-        job=layout.backup_job,
-        writable=writable,
-    )
-
-
-def timer_unit(layout: Layout) -> str:
-    schedule = layout.deployment.backup.schedule
-    calendar, jitter, _ = _TIMES[schedule]
-    return render(
-        "mlflow-backup.timer", name=layout.deployment.name, schedule=schedule, calendar=calendar, jitter=jitter
-    )
+def _writable(layout: Layout) -> list[str]:
+    # A disk that is not mounted: the agent says so better than systemd.
+    elsewhere = [f"-{layout.backup_folder}"] if layout.backup_folder else []
+    return [str(layout.data), str(layout.backup_state), *elsewhere]
 
 
 def crontab_line(layout: Layout) -> str:
     """What a person without systemd may add with `crontab -e`; "" where nothing is scheduled."""
     if not layout.deployment.backup.scheduled:
         return ""
-    return f"{_TIMES[layout.deployment.backup.schedule][2]} {python(layout)} -BEsSu {layout.agent} {layout.backup_job}"
-
-
-def python(layout: Layout) -> PurePosixPath:
-    """The server's own: whatever Python the agent was sent to, this one stays, and the unit can reach it."""
-    return layout.venv / "bin" / "python"
+    return timed.backup(layout).crontab_line(_TIMES[layout.deployment.backup.schedule])
