@@ -457,8 +457,7 @@ def test_growing_parts(s3: TroubledS3, store: Store, monkeypatch: pytest.MonkeyP
 def test_credentials_of_a_role_are_renewed_before_they_expire(
     s3: TroubledS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mlflow_provision.agent.backup.stores import s3 as module
-    from mlflow_provision.agent.s3 import Credentials
+    from mlflow_provision.agent.s3 import Credentials, access
 
     given: list[Credentials] = []
 
@@ -466,7 +465,7 @@ def test_credentials_of_a_role_are_renewed_before_they_expire(
         given.append(Credentials(f"key{len(given)}", "secret", "token", time.time() + (60, 3600)[bool(given)]))
         return "the-role", given[-1]
 
-    monkeypatch.setattr(module, "role_credentials", role)
+    monkeypatch.setattr(access, "role_credentials", role)
     nothing = dict.fromkeys(("access_key_id", "secret_access_key", "session_token"), "")
     store = opened(s3, tmp_path, lambda: False, **nothing)
     list(store.list())

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Callable, Iterator
 from urllib.parse import quote
 
 from mlflow_provision.agent.backup.stores.notes import Notes
-from mlflow_provision.agent.backup.stores.parts import Parts
-from mlflow_provision.agent.http import Connections, NoAnswer
+from mlflow_provision.agent.backup.stores.parts import Parts, take_back
+from mlflow_provision.agent.http import NoAnswer
 from mlflow_provision.agent.moving.places import Entry
 from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.s3 import Bucket, Credentials, S3Error, verdict
-from mlflow_provision.agent.s3.instance_role import METADATA_URL, NoInstanceRole, role_credentials
+from mlflow_provision.agent.s3.access import opened, refusal
 from mlflow_provision.agent.s3.multipart import Upload
-from mlflow_provision.agent.s3.patience import Patience, once
 from mlflow_provision.agent.s3.probe import NAME as PROBE
 
 SECTION = "artifacts"
-_TIMEOUT = 60.0  # seconds of silence
 _WHOLE = 1 << 30  # bytes that the store copies in one request; S3 allows five times as much
 _COPIED_PART = 512 << 20
 
@@ -37,18 +35,9 @@ class Access:
 
     def bucket(self, name: str, stopping: Callable[[], bool]) -> tuple[Bucket, str]:
         """The bucket of that name, and the role whose credentials are used, or ""."""
-        role, keys = "", Credentials(self.access_key_id, self.secret_access_key, self.session_token)
-        renew = None
-        if not keys.access_key_id:
-            url = self.metadata_url or METADATA_URL
-            try:
-                role, keys = role_credentials(url)
-            except NoInstanceRole as error:
-                raise verdict.no_role(str(error), SECTION) from None
-            renew = lambda: role_credentials(url)[1]  # noqa: E731
-        patience = Patience(stopping=stopping)
-        found = Bucket(name, self.region, self.endpoint_url, keys, _TIMEOUT, renew, patience, Connections())
-        return found, role
+        keys = Credentials(self.access_key_id, self.secret_access_key, self.session_token)
+        own = keys if keys.access_key_id else None
+        return opened(name, self.region, self.endpoint_url, own, self.metadata_url, SECTION, stopping)
 
 
 @dataclass(frozen=True)
@@ -111,15 +100,7 @@ class Objects:
 
     def sweep(self) -> None:
         """Take back the parts of uploads that killed runs left; what cannot be taken back now is tried again later."""
-        here = {"bucket": self.bucket.name, "endpoint_url": self.bucket.endpoint_url}
-        for note in self.notes.left():
-            content = note.content
-            if here.items() <= content.items():
-                with contextlib.suppress(S3Error, NoAnswer):
-                    Upload(replace(self.bucket, patience=once()), content["key"], content["id"]).abort()
-                    note.remove()
-            if note.stale:
-                note.remove()
+        take_back(self.notes, self.bucket)
 
     def take(self, source: Objects, entry: Entry, name: str) -> bool:
         """Let the store copy an object of another bucket of its own; False where it does not."""
@@ -171,10 +152,7 @@ class Objects:
             self._stop_if_asked()
             if error.code in ("NoSuchKey", "PreconditionFailed") and action == "s3:GetObject":
                 raise AgentError(f"something in {self.title} was changed while it was read", kind="changed") from None
-            if not verdict.denied(error):
-                raise verdict.refused(self.bucket.name, error, self.role, SECTION) from None
-            lacking = [verdict.action_in(error) or action]
-            raise verdict.incomplete(self.title, self.bucket.region, self.role, lacking, [], []) from None
+            raise refusal(error, action, self.title, self.bucket, self.role, SECTION) from None
 
     def _stop_if_asked(self) -> None:
         if self.bucket.patience.stopping():

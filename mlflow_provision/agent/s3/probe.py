@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 from mlflow_provision.agent.http import NoAnswer
 from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.s3 import verdict
+from mlflow_provision.agent.s3.access import of_the_role
 from mlflow_provision.agent.s3.bucket import Bucket
 from mlflow_provision.agent.s3.error import S3Error
-from mlflow_provision.agent.s3.instance_role import METADATA_URL, NoInstanceRole, role_credentials
 from mlflow_provision.agent.s3.signature import Credentials
 
 NAME = ".mlflow-provision-"  # our objects begin with it
@@ -38,7 +38,7 @@ def prove(
     parts = urlsplit(destination)
     if parts.scheme != "s3" or not parts.netloc:
         raise AgentError(f"{destination} is not of the form s3://bucket/prefix", kind=verdict.KIND)
-    role, keys = ("", keys) if keys.access_key_id else _instance_role(metadata_url, section)
+    role, keys = ("", keys) if keys.access_key_id else of_the_role(metadata_url, section)
     probe = Probe(Bucket(parts.netloc, region, endpoint_url, keys), parts.path.strip("/"), output)
     try:
         if append_only:
@@ -53,13 +53,6 @@ def prove(
         raise verdict.incomplete(destination, probe.bucket.region, role, probe.missing, probe.unknown, probe.wrong)
     if region and probe.bucket.region != region:
         raise verdict.wrong_region(parts.netloc, probe.bucket.region, region, section)
-
-
-def _instance_role(metadata_url: str, section: str) -> tuple[str, Credentials]:
-    try:
-        return role_credentials(metadata_url or METADATA_URL)
-    except NoInstanceRole as error:
-        raise verdict.no_role(str(error), section) from None
 
 
 @dataclass

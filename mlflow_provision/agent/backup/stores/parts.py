@@ -13,6 +13,7 @@ from mlflow_provision.agent.backup.stores.notes import Note, Notes
 from mlflow_provision.agent.http import NoAnswer
 from mlflow_provision.agent.s3 import Bucket, S3Error
 from mlflow_provision.agent.s3.multipart import Upload, part_size
+from mlflow_provision.agent.s3.patience import once
 
 _THREADS = 2  # with the part that is being filled, and one that waits, four are in memory
 _LOOK = 0.2  # seconds between two looks at whether an upload has failed
@@ -135,3 +136,16 @@ class _UnderWay:
             except BaseException as error:
                 self._failure = self._failure or error
             del part  # before the next one arrives
+
+
+def take_back(notes: Notes, bucket: Bucket) -> None:
+    """End the uploads to a bucket whose writers were killed. What cannot be taken back now is tried again later."""
+    here = {"bucket": bucket.name, "endpoint_url": bucket.endpoint_url}
+    for note in notes.left():
+        content = note.content
+        if here.items() <= content.items():
+            with contextlib.suppress(S3Error, NoAnswer):
+                Upload(replace(bucket, patience=once()), content["key"], content["id"]).abort()
+                note.remove()
+        if note.stale:
+            note.remove()

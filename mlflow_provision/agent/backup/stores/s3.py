@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import replace
 from typing import Callable, Iterator, Sequence
 from urllib.parse import urlsplit
 
 from mlflow_provision.agent.backup.settings import Place
 from mlflow_provision.agent.backup.stores.base import KIND, Entry, Missing, missing
 from mlflow_provision.agent.backup.stores.notes import Notes
-from mlflow_provision.agent.backup.stores.parts import Parts
-from mlflow_provision.agent.http import Connections, NoAnswer
+from mlflow_provision.agent.backup.stores.parts import Parts, take_back
+from mlflow_provision.agent.http import NoAnswer
 from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.s3 import Bucket, Credentials, S3Error, verdict
-from mlflow_provision.agent.s3.instance_role import METADATA_URL, NoInstanceRole, role_credentials
-from mlflow_provision.agent.s3.multipart import Upload
-from mlflow_provision.agent.s3.patience import Patience, once
+from mlflow_provision.agent.s3.access import opened, refusal
 
 SECTION = "backup"
-_TIMEOUT = 60.0  # seconds of silence
 _BROKEN = "look at the network between the host and the store, then run the same command again: nothing half is left"
 
 
@@ -29,33 +25,13 @@ def open_bucket(place: Place, deployment: str, state: str, stopping: Callable[[]
     parts = urlsplit(place.destination)
     if not parts.netloc:
         raise AgentError(f"{place.destination} is not of the form s3://bucket/prefix", kind=KIND)
-    role, keys = "", Credentials(place.access_key_id, place.secret_access_key, place.session_token)
-    renew = None
-    if not keys.access_key_id:
-        url = place.metadata_url or METADATA_URL
-        role, keys = _role(url)
-        renew = lambda: role_credentials(url)[1]  # noqa: E731
-    bucket = Bucket(
-        parts.netloc,
-        place.region,
-        place.endpoint_url,
-        keys,
-        _TIMEOUT,
-        renew,
-        Patience(stopping=stopping),
-        Connections(),
-    )
+    keys = Credentials(place.access_key_id, place.secret_access_key, place.session_token)
+    own = keys if keys.access_key_id else None
+    bucket, role = opened(parts.netloc, place.region, place.endpoint_url, own, place.metadata_url, SECTION, stopping)
     prefix = "/".join(part for part in (parts.path.strip("/"), deployment) if part) + "/"
     store = S3Store(bucket, prefix, role, Notes(os.path.join(state, "uploads") if state else ""))
     store.sweep()
     return store
-
-
-def _role(url: str) -> tuple[str, Credentials]:
-    try:
-        return role_credentials(url)
-    except NoInstanceRole as error:
-        raise verdict.no_role(str(error), SECTION) from None
 
 
 class S3Store:
@@ -103,16 +79,7 @@ class S3Store:
 
     def sweep(self) -> None:
         """Take back the parts of uploads whose writers were killed. What cannot be taken back is tried again later."""
-        here = {"bucket": self._bucket.name, "endpoint_url": self._bucket.endpoint_url}
-        bucket = replace(self._bucket, patience=once())
-        for note in self._notes.left():
-            content = note.content
-            if here.items() <= content.items():
-                with contextlib.suppress(S3Error, NoAnswer):
-                    Upload(bucket, content["key"], content["id"]).abort()
-                    note.remove()
-            if note.stale:
-                note.remove()
+        take_back(self._notes, self._bucket)
 
     def _missing(self, key: str, error: S3Error) -> Missing | None:
         where = f"{self.title}/{key}"
@@ -139,10 +106,7 @@ class S3Store:
             raise told from None
         except S3Error as error:
             self._stop_if_asked()
-            if not verdict.denied(error):
-                raise verdict.refused(self._bucket.name, error, self._role, SECTION) from None
-            lacking = [verdict.action_in(error) or action]
-            raise verdict.incomplete(self.title, self._bucket.region, self._role, lacking, [], []) from None
+            raise refusal(error, action, self.title, self._bucket, self._role, SECTION) from None
 
     def _stop_if_asked(self) -> None:
         if self._bucket.patience.stopping():

@@ -14,16 +14,14 @@ from mlflow_provision.agent.backup.channel import raise_if
 from mlflow_provision.agent.collection.places.base import Found, Told, Wanted
 from mlflow_provision.agent.collection.settings import Place as Wish
 from mlflow_provision.agent.collection.settings import keys_in
-from mlflow_provision.agent.http import Connections, NoAnswer
+from mlflow_provision.agent.http import NoAnswer
 from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.s3 import Bucket, S3Error, verdict
+from mlflow_provision.agent.s3.access import opened, refusal
 from mlflow_provision.agent.s3.bucket import content_md5
 from mlflow_provision.agent.s3.error import element
-from mlflow_provision.agent.s3.instance_role import METADATA_URL, NoInstanceRole, role_credentials
-from mlflow_provision.agent.s3.patience import Patience
 
 SECTION = "artifacts"
-_TIMEOUT = 60.0  # seconds of silence
 _PAGE = 1000  # keys; no store lists or deletes more at once
 _UNSPEAKABLE = re.compile("[\x00-\x1f\x7f\ufffe\uffff]")  # what XML cannot say, or changes on the way
 _UNKNOWN = ("NotImplemented", "MethodNotAllowed", "MalformedPOSTRequest", "InvalidRequest", "HTTP 405", "HTTP 501")
@@ -31,18 +29,8 @@ _UNKNOWN = ("NotImplemented", "MethodNotAllowed", "MalformedPOSTRequest", "Inval
 
 def connection(wish: Wish, bucket: str, stopping: Callable[[], bool]) -> tuple[Bucket, str]:
     """A bucket, with the keys of the server; and the name of the instance role that they are of, or ""."""
-    renew, role = None, ""
-    if wish.credentials_file:
-        keys = keys_in(wish.credentials_file, wish.profile)
-    else:
-        url = wish.metadata_url or METADATA_URL
-        renew = lambda: role_credentials(url)[1]  # noqa: E731
-        try:
-            role, keys = role_credentials(url)
-        except NoInstanceRole as error:
-            raise verdict.no_role(str(error), SECTION) from None
-    patience = Patience(stopping=stopping)
-    return Bucket(bucket, wish.region, wish.endpoint_url, keys, _TIMEOUT, renew, patience, Connections()), role
+    keys = keys_in(wish.credentials_file, wish.profile) if wish.credentials_file else None
+    return opened(bucket, wish.region, wish.endpoint_url, keys, wish.metadata_url, SECTION, stopping)
 
 
 class BucketPlace:
@@ -174,10 +162,7 @@ class BucketPlace:
             raise verdict.unreachable(self.title, error, SECTION) from None
         except S3Error as error:
             raise_if(self._bucket.patience.stopping)
-            if not verdict.denied(error):
-                raise verdict.refused(self._bucket.name, error, self._role, SECTION) from None
-            lacking = [verdict.action_in(error) or action]
-            raise verdict.incomplete(self.title, self._bucket.region, self._role, lacking, [], []) from None
+            raise refusal(error, action, self.title, self._bucket, self._role, SECTION) from None
 
 
 def _raw(entry: str, name: str) -> str:
