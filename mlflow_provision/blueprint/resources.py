@@ -14,7 +14,6 @@ from mlflow_provision.agent.resources.directory import Directory
 from mlflow_provision.agent.resources.file import File
 from mlflow_provision.agent.resources.generated_secrets import GeneratedSecrets
 from mlflow_provision.agent.resources.record import Record
-from mlflow_provision.agent.resources.release import Release
 from mlflow_provision.agent.resources.sqlite_database import SqliteDatabase
 from mlflow_provision.agent.resources.store_access import StoreAccess
 from mlflow_provision.agent.resources.symlink import Symlink
@@ -22,9 +21,10 @@ from mlflow_provision.agent.resources.user import User
 from mlflow_provision.agent.resources.uv import Uv
 from mlflow_provision.blueprint import collecting, environment, permissions, schedule, service
 from mlflow_provision.blueprint.render import render
+from mlflow_provision.blueprint.venv import venv
 from mlflow_provision.config import Deployment, Secrets
 from mlflow_provision.layout import Layout
-from mlflow_provision.requirements import SUPPORTED_PYTHON, constraints, release_name, requirements
+from mlflow_provision.requirements import constraints, release_name, requirements
 from mlflow_provision.uv_pin import UV_VERSION, UV_WHEELS
 
 SERVER_SECRETS = ("MLFLOW_FLASK_SERVER_SECRET_KEY", "MLFLOW_CRYPTO_KEK_PASSPHRASE")
@@ -86,17 +86,7 @@ def _release(layout: Layout) -> list[Resource]:
         Directory("root", str(layout.root), 0o755, *permissions.root(layout)),
         File("marker", str(layout.root / MARKER), _MARKER_TEXT, 0o644, *permissions.root(layout)),
         Uv("uv", str(layout.uv), UV_VERSION, UV_WHEELS, deployment.mlflow.index_url),
-        Release(
-            id="release",
-            path=str(release_path(layout)),
-            uv=str(layout.uv),
-            requirements=requirements(deployment),
-            constraints=constraints(version),
-            python=SUPPORTED_PYTHON,
-            pythons=str(layout.pythons),
-            cache=str(layout.cache or ""),
-            index_url=deployment.mlflow.index_url,
-        ),
+        venv(layout, "release", release_path(layout), requirements(deployment), constraints(version)),
     ]
 
 

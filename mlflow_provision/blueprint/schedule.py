@@ -11,14 +11,13 @@ from mlflow_provision.agent.resources.directory import Directory
 from mlflow_provision.agent.resources.file import File
 from mlflow_provision.agent.resources.installed_agent import InstalledAgent
 from mlflow_provision.agent.resources.owned_tree import OwnedTree
-from mlflow_provision.agent.resources.release import Release
 from mlflow_provision.agent.resources.store_access import StoreAccess
 from mlflow_provision.blueprint import permissions, timed
 from mlflow_provision.blueprint.backup_settings import AGE_REQUIREMENTS, age_venv, place, settings
 from mlflow_provision.blueprint.timed import Times
+from mlflow_provision.blueprint.venv import venv
 from mlflow_provision.config import Secrets, as_toml
 from mlflow_provision.layout import Layout
-from mlflow_provision.requirements import SUPPORTED_PYTHON
 
 SECRET_KEYS = ("access_key_id", "secret_access_key", "session_token", "ping_url")
 
@@ -69,19 +68,7 @@ def age(layout: Layout) -> list[Resource]:
     """The tool that encrypts, where something is to be encrypted."""
     if not layout.deployment.backup.encryption:
         return []
-    return [
-        Release(
-            id="age",
-            path=str(age_venv(layout)),
-            uv=str(layout.uv),
-            requirements=AGE_REQUIREMENTS,
-            constraints=(),
-            python=SUPPORTED_PYTHON,
-            pythons=str(layout.pythons),
-            cache=str(layout.cache or ""),
-            index_url=layout.deployment.mlflow.index_url,
-        )
-    ]
+    return [venv(layout, "age", age_venv(layout), AGE_REQUIREMENTS)]
 
 
 def deployment_file(layout: Layout) -> list[Resource]:

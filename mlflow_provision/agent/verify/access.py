@@ -78,15 +78,10 @@ def hosts(target: Target) -> str:
 
 def foreign_host(target: Target) -> str:
     response = _search_as(target, _FOREIGN)
-    if response.status in (200, 401) and not target.guarded:
-        raise Skipped(_UNGUARDED)
-    if response.status in (200, 401):
-        raise Failed(
-            f"expected 403, got {response.status}: the server answers to any name (MLFLOW_SERVER_ALLOWED_HOSTS=*?), "
-            "so a web page can reach it by DNS rebinding"
-        )
-    if response.status != 403 or BAD_HOST not in response.text:
-        raise unexpected(response, "403 from the Host check")
+    open_to_all = (
+        "the server answers to any name (MLFLOW_SERVER_ALLOWED_HOSTS=*?), so a web page can reach it by DNS rebinding"
+    )
+    _expect_403(target, response, BAD_HOST, "the Host check", open_to_all)
     return f"403 for Host: {_FOREIGN}"
 
 
@@ -110,16 +105,22 @@ def foreign_origin(target: Target) -> str:
     headers = {"Origin": f"https://{_FOREIGN}"}
     client = target.client.anonymous()
     response = client.call("POST", "/ajax-api" + _SEARCH, data={"max_results": 1}, headers=headers)
+    open_to_all = (
+        "any web page that a user visits can write with that user's login "
+        "(MLFLOW_SERVER_CORS_ALLOWED_ORIGINS=*, or the security middleware is off)"
+    )
+    _expect_403(target, response, BAD_ORIGIN, "the origin check", open_to_all)
+    return f"403 for Origin: https://{_FOREIGN}"
+
+
+def _expect_403(target: Target, response: Response, words: str, check: str, open_to_all: str) -> None:
+    """`words` are what the check says; `open_to_all` is what it means that there is none."""
     if response.status in (200, 401) and not target.guarded:
         raise Skipped(_UNGUARDED)
     if response.status in (200, 401):
-        raise Failed(
-            f"expected 403, got {response.status}: any web page that a user visits can write with that user's login "
-            "(MLFLOW_SERVER_CORS_ALLOWED_ORIGINS=*, or the security middleware is off)"
-        )
-    if response.status != 403 or BAD_ORIGIN not in response.text:
-        raise unexpected(response, "403 from the origin check")
-    return f"403 for Origin: https://{_FOREIGN}"
+        raise Failed(f"expected 403, got {response.status}: {open_to_all}")
+    if response.status != 403 or words not in response.text:
+        raise unexpected(response, f"403 from {check}")
 
 
 def _search_as(target: Target, host: str) -> Response:
