@@ -22,13 +22,15 @@ def adopt(data: dict[str, Any], emit: Emit, stopping: Callable[[], bool]) -> dic
 
     Whatever fails once the old server has been stopped, it runs again before the error is told.
     """
+    from mlflow_provision.agent.verify import passed
+
     resources: list[Resource] = [from_json(item) for item in data["resources"]]
     adopted = next(resource for resource in resources if isinstance(resource, AdoptedData))
     if adopted.journal.unfinished and adopted.journal.phase != STARTING:
         _undo(adopted, emit, "what was interrupted")
     try:
         changes = apply(resources, emit, stopping)
-        checks = _verified(data["verify"], emit, stopping)
+        checks = passed(data["verify"], emit, stopping, "the new server does not pass its verification")
         counts = _nothing_is_lost(adopted, _client(data["verify"]), emit, stopping)
         adopted.journal.write(ADOPTED)
     except BaseException as error:
@@ -67,17 +69,6 @@ def _failed(adopted: AdoptedData, error: BaseException, emit: Emit) -> AgentErro
         again = "run the same command again: it goes on undoing first"
         return AgentError(f"{message}\nAnd the way back failed: {why}", again, kind)
     return AgentError(f"{message}\nNothing is lost: {state}", hint, kind)
-
-
-def _verified(request: dict[str, Any], emit: Emit, stopping: Callable[[], bool]) -> list[dict[str, Any]]:
-    from mlflow_provision.agent.verify import verify
-
-    report = verify(request, emit, stopping)
-    wrong = [f"{check['title']}: {check['summary']}" for check in report["checks"] if check["verdict"] == FAILED]
-    if wrong:
-        raise AgentError("the new server does not pass its verification: " + "; ".join(wrong))
-    checks: list[dict[str, Any]] = report["checks"]
-    return checks
 
 
 def _client(request: dict[str, Any]) -> Client:

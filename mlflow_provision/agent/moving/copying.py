@@ -14,6 +14,7 @@ from mlflow_provision.agent.moving.manifest import Copied, Manifest
 from mlflow_provision.agent.moving.places import Entry, Place
 from mlflow_provision.agent.protocol import AgentError, in_words, way_out
 
+KEPT = "what was copied is kept, and not copied again"  # where a move fails
 _THREADS = 8
 _LARGE = 8 << 20  # bytes; of larger ones few are in memory, in parts, at a time
 _LARGE_AT_ONCE = 2

@@ -11,9 +11,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Callable
 
+from mlflow_provision.agent import way_back
 from mlflow_provision.agent.apply import apply
 from mlflow_provision.agent.moving import records, rows
-from mlflow_provision.agent.moving.copying import Copying, Job
+from mlflow_provision.agent.moving.copying import KEPT, Copying, Job
 from mlflow_provision.agent.moving.folder import Folder
 from mlflow_provision.agent.moving.guard import guarded
 from mlflow_provision.agent.moving.jobs import pending, refuse_without_room
@@ -23,8 +24,7 @@ from mlflow_provision.agent.moving.places import Entry, Place
 from mlflow_provision.agent.moving.plan import EXPERIMENT, Unit
 from mlflow_provision.agent.moving.proof import Proof, proved, refuse_wrong
 from mlflow_provision.agent.moving.wanted import Places, Wanted
-from mlflow_provision.agent.moving.words import in_plain_words
-from mlflow_provision.agent.protocol import CHANGED, FAILED, OK, AgentError
+from mlflow_provision.agent.protocol import CHANGED, OK, AgentError, words
 from mlflow_provision.agent.resources import Resource, from_json
 from mlflow_provision.agent.resources.base import Context
 from mlflow_provision.agent.resources.directory import Directory
@@ -33,6 +33,7 @@ from mlflow_provision.agent.steps import Emit, amount, counted, progress, step
 
 Stopping = Callable[[], bool]
 _ARRIVED = "arrived.json"  # what was in the new place when the server was to begin with it: path → mark
+_WRONG = "the server does not pass its verification with the new place"
 _PASSES = 2  # while the server runs
 _BESIDE = ("store", "root", "marker", "uv", "release")  # ids of the resources that a running server does not notice
 
@@ -113,6 +114,8 @@ def _pass(source: Place, target: Place, manifest: Manifest, emit: Emit, stopping
 def _switched(
     wanted: Wanted, source: Place, target: Place, manifest: Manifest, emit: Emit, stopping: Stopping
 ) -> tuple[float, list[dict[str, Any]], Proof, list[Entry]]:
+    from mlflow_provision.agent.verify import passed
+
     new, old = ([from_json(item) for item in items] for items in (wanted.resources, wanted.old_resources))
     ran = bool(wanted.service.status()["running"])
     noted = f"{wanted.moves}/{_ARRIVED}"
@@ -134,7 +137,7 @@ def _switched(
                 told.summary = f"{len(found):,} files at both places"
             apply(new, emit, stopping)
             seconds = round(time.monotonic() - stopped, 1)
-            checks = _verified(wanted, emit, stopping)
+            checks = passed(wanted.verify, emit, stopping, _WRONG)
             proof = _proved(wanted, target, found, manifest, emit, stopping)
         except BaseException as error:
             raise _failed(wanted, back, error, emit) from None
@@ -159,16 +162,6 @@ def _refuse_different(source: Place, target: Place, found: list[Entry], arrived:
             f"{len(wrong)} artifacts of {source.title} are not in {target.title}: {', '.join(wrong[:5])}",
             "run the same command again",
         )
-
-
-def _verified(wanted: Wanted, emit: Emit, stopping: Stopping) -> list[dict[str, Any]]:
-    from mlflow_provision.agent.verify import verify
-
-    checks: list[dict[str, Any]] = verify(wanted.verify, emit, stopping)["checks"]
-    wrong = [f"{check['title']}: {check['summary']}" for check in checks if check["verdict"] == FAILED]
-    if wrong:
-        raise AgentError("the server does not pass its verification with the new place: " + "; ".join(wrong))
-    return checks
 
 
 def _proved(
@@ -210,24 +203,18 @@ def _brought_back(noted: str, source: Place, target: Place, manifest: Manifest) 
         for entry in late:
             copying.over(Job(target, entry, entry.name))
     except (AgentError, OSError, ValueError) as error:
-        return f"; what clients sent it meanwhile is in {target.title} only: {in_plain_words(error)[0]}"
+        return f"; what clients sent it meanwhile is in {target.title} only: {words(error)[0]}"
     Path(noted).unlink(missing_ok=True)
     return f", and {len(late):,} artifacts that came meanwhile were brought back" if late else ""
 
 
 def _failed(wanted: Wanted, back: Callable[[], str], error: BaseException, emit: Emit) -> AgentError:
-    message, hint, kind = in_plain_words(error)
-    try:
+    def undone() -> str:
         with step(emit, "undo", "undoing the move") as told:
             told.summary = back()
-        state = told.summary
-    except (AgentError, OSError) as worse:
-        again = "put it right: mlflow-provision setup NAME"
-        return AgentError(f"{message}\nAnd the way back failed: {in_plain_words(worse)[0]}", again, kind)
-    kept = "what was copied is kept, and not copied again"
-    return AgentError(
-        f"{message}\nNothing is lost: {state}; {kept}", hint or "mend that, then run the same command again", kind
-    )
+        return f"{told.summary}; {KEPT}"
+
+    return way_back.gone(error, undone, "put it right: mlflow-provision setup NAME")
 
 
 def _jobs(source: Place, found: list[Entry]) -> list[Job]:

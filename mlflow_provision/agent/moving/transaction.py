@@ -10,17 +10,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Callable
 
+from mlflow_provision.agent import way_back
 from mlflow_provision.agent.as_user import as_user
 from mlflow_provision.agent.moving import jobs, records, rows
-from mlflow_provision.agent.moving.copying import Copying, Outcome
+from mlflow_provision.agent.moving.copying import KEPT, Copying, Outcome
 from mlflow_provision.agent.moving.guard import guarded
 from mlflow_provision.agent.moving.manifest import Manifest
 from mlflow_provision.agent.moving.names import Spot
 from mlflow_provision.agent.moving.plan import Plan, Unit, left_in_words
 from mlflow_provision.agent.moving.proof import Proof, proved, refuse_wrong
 from mlflow_provision.agent.moving.wanted import Places, Wanted
-from mlflow_provision.agent.moving.words import in_plain_words
-from mlflow_provision.agent.protocol import CHANGED, FAILED, OK, AgentError
+from mlflow_provision.agent.protocol import CHANGED, OK, AgentError
 from mlflow_provision.agent.resources.file import replace
 from mlflow_provision.agent.steps import Emit, amount, counted, progress, step
 
@@ -139,6 +139,8 @@ def _switched(
     wanted: Wanted, places: Places, copied: set[str], manifest: Manifest, emit: Emit, stopping: Stopping
 ) -> tuple[Plan, float, list[dict[str, Any]], Proof]:
     """The server stands still, its database is rewritten, it runs again, and is proved."""
+    from mlflow_provision.agent.verify import passed
+
     noted = f"{wanted.moves}/{_ROWS}"
     status = wanted.service.status()
     ran = bool(status["running"])
@@ -154,22 +156,12 @@ def _switched(
                 wanted.service.start(stopping)
                 seconds = round(time.monotonic() - stopped, 1)
                 told.summary = f"it was down for {seconds:.0f} s"
-            checks = _verified(wanted, emit, stopping)
+            checks = passed(wanted.verify, emit, stopping, "the server does not pass its verification")
             proof = _proved(wanted, places, plan, copied, manifest, emit, stopping)
             os.unlink(f"{wanted.moves}/{_JOURNAL}")
         except BaseException as error:
             raise _failed(wanted, error, ran, emit) from None
     return plan, seconds, checks, proof
-
-
-def _verified(wanted: Wanted, emit: Emit, stopping: Stopping) -> list[dict[str, Any]]:
-    from mlflow_provision.agent.verify import verify
-
-    checks: list[dict[str, Any]] = verify(wanted.verify, emit, stopping)["checks"]
-    wrong = [f"{check['title']}: {check['summary']}" for check in checks if check["verdict"] == FAILED]
-    if wrong:
-        raise AgentError("the server does not pass its verification: " + "; ".join(wrong))
-    return checks
 
 
 def _proved(
@@ -214,18 +206,12 @@ def _back(wanted: Wanted, ran: bool) -> str:
 
 
 def _failed(wanted: Wanted, error: BaseException, ran: bool, emit: Emit) -> AgentError:
-    message, hint, kind = in_plain_words(error)
-    try:
+    def back() -> str:
         with step(emit, "undo", "undoing the move") as told:
             told.summary = _back(wanted, ran)
-        state = told.summary
-    except (AgentError, OSError) as worse:
-        again = "run the same command again: it goes on undoing first"
-        return AgentError(f"{message}\nAnd the way back failed: {in_plain_words(worse)[0]}", again, kind)
-    kept = "what was copied is kept, and not copied again"
-    return AgentError(
-        f"{message}\nNothing is lost: {state}; {kept}", hint or "mend that, then run the same command again", kind
-    )
+        return f"{told.summary}; {KEPT}"
+
+    return way_back.gone(error, back, "run the same command again: it goes on undoing first")
 
 
 def _journal(wanted: Wanted) -> None:

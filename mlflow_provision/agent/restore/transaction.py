@@ -7,12 +7,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from mlflow_provision.agent import way_back
 from mlflow_provision.agent.as_user import as_user
 from mlflow_provision.agent.databases import USERS, idle, switch
 from mlflow_provision.agent.databases.journal import Journal
 from mlflow_provision.agent.durable import duplicate
 from mlflow_provision.agent.lock import held
-from mlflow_provision.agent.protocol import FAILED, AgentError, words
+from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.resources.file import replace
 from mlflow_provision.agent.restore import aside, fetch, secrets_file
 from mlflow_provision.agent.restore.journal import STARTING, STOPPING, SWITCHING, close_door, journal_in, open_door
@@ -128,7 +129,7 @@ def _noted(wanted: Wanted, prepared: Prepared, safety: Safety) -> dict[str, Any]
 
 
 def _start(wanted: Wanted, journal: Journal, emit: Emit, stopping: Stopping, stopped: float) -> list[dict[str, Any]]:
-    from mlflow_provision.agent.verify import verify
+    from mlflow_provision.agent.verify import passed
 
     open_door(wanted.folder)
     with step(emit, "start", wanted.service.title) as told:
@@ -136,12 +137,8 @@ def _start(wanted: Wanted, journal: Journal, emit: Emit, stopping: Stopping, sto
         seconds = time.monotonic() - stopped
         told.summary = f"it was down for {seconds:.0f} s"
         journal.write(STARTING, seconds_down=round(seconds, 1))
-    report = verify(wanted.verify, emit, stopping)
-    checks: list[dict[str, Any]] = report["checks"]
-    wrong = [f"{check['title']}: {check['summary']}" for check in checks if check["verdict"] == FAILED]
-    if wrong:
-        raise AgentError("the server does not pass its verification with what was restored: " + "; ".join(wrong))
-    return checks
+    otherwise = "the server does not pass its verification with what was restored"
+    return passed(wanted.verify, emit, stopping, otherwise)
 
 
 def _put_secrets(noted: dict[str, Any], restored: str) -> None:
@@ -165,12 +162,5 @@ def _undone(wanted: Wanted, emit: Emit, what: str) -> str:
 
 def _failed(wanted: Wanted, error: BaseException, emit: Emit) -> AgentError:
     """The error that ends the request, after the way back; it says how things stand."""
-    message, hint, kind = words(error)
-    try:
-        state = _undone(wanted, emit, "the restore")
-    except (AgentError, OSError) as worse:
-        again = "run the same command again: it goes on undoing first"
-        return AgentError(f"{message}\nAnd the way back failed: {words(worse)[0]}", again, kind)
-    return AgentError(
-        f"{message}\nNothing is lost: {state}", hint or "mend that, then run the same command again", kind
-    )
+    again = "run the same command again: it goes on undoing first"
+    return way_back.gone(error, lambda: _undone(wanted, emit, "the restore"), again)

@@ -8,11 +8,12 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any, Iterator
 
+from mlflow_provision.agent import way_back
 from mlflow_provision.agent.apply import apply
 from mlflow_provision.agent.as_user import as_user
 from mlflow_provision.agent.databases import USERS, idle, migration, switch
 from mlflow_provision.agent.lock import held
-from mlflow_provision.agent.protocol import FAILED, AgentError, words
+from mlflow_provision.agent.protocol import AgentError, words
 from mlflow_provision.agent.resources.base import Context
 from mlflow_provision.agent.steps import Emit, step
 from mlflow_provision.agent.upgrade import copies, drop_in, files, history, look, lost, prepare, safety, undo
@@ -142,6 +143,8 @@ def _done(
     stopping: Stopping,
 ) -> dict[str, Any]:
     """From a server that runs to one that runs with the other release, and is what counts from then on."""
+    from mlflow_provision.agent.verify import passed
+
     journal, server = journal_in(wanted.folder), service(wanted.service)
     drop_in.install(noted["drop_in"], wanted.folder)
     stopped = time.monotonic()
@@ -164,7 +167,8 @@ def _done(
         seconds = round(time.monotonic() - stopped, 1)
         told.summary = f"it was down for {seconds:.0f} s"
     journal.write(VERIFYING)
-    checks = _verified(wanted, emit, stopping)
+    otherwise = f"the server does not pass its verification with MLflow {wanted.version}"
+    checks = passed(wanted.verify, emit, stopping, otherwise)
     _commit(wanted, noted, copied.schema, seconds, emit)
     return {
         "from": noted["from"],
@@ -190,17 +194,6 @@ def _let_the_administrator_in(wanted: Wanted, config: str, emit: Emit, stopping:
             admin.apply(Context(stopping=stopping))
             copies.settle(wanted)
             told.summary = change.summary
-
-
-def _verified(wanted: Wanted, emit: Emit, stopping: Stopping) -> list[dict[str, Any]]:
-    from mlflow_provision.agent.verify import verify
-
-    checks: list[dict[str, Any]] = verify(wanted.verify, emit, stopping)["checks"]
-    wrong = [f"{check['title']}: {check['summary']}" for check in checks if check["verdict"] == FAILED]
-    if wrong:
-        message = f"the server does not pass its verification with MLflow {wanted.version}: {'; '.join(wrong)}"
-        raise AgentError(message)
-    return checks
 
 
 def _commit(wanted: Wanted, noted: dict[str, Any], schema: dict[str, list[str]], seconds: float, emit: Emit) -> None:
@@ -238,15 +231,8 @@ def _tidied(wanted: Wanted, plan: _Plan, noted: dict[str, Any]) -> list[str]:
 
 def _failed(wanted: Wanted, error: BaseException, emit: Emit) -> AgentError:
     """The error that ends the request, after the way back; it says how things stand."""
-    message, hint, kind = words(error)
     if not journal_in(wanted.folder).phase:
         # Nothing was touched, or all of it is done.
-        return AgentError(message, hint, kind)
-    try:
-        state = undo.go_back(wanted.folder, emit)
-    except (AgentError, OSError) as worse:
-        again = f"see what is wrong: mlflow-provision doctor {wanted.deployment}; then run the same command again"
-        return AgentError(f"{message}\nAnd the way back failed: {words(worse)[0]}", again, kind)
-    return AgentError(
-        f"{message}\nNothing is lost: {state}", hint or "mend that, then run the same command again", kind
-    )
+        return AgentError(*words(error))
+    again = f"see what is wrong: mlflow-provision doctor {wanted.deployment}; then run the same command again"
+    return way_back.gone(error, lambda: undo.go_back(wanted.folder, emit), again)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
-from mlflow_provision.agent.protocol import AgentError, Event
+from mlflow_provision.agent.protocol import FAILED, AgentError, Event
 from mlflow_provision.agent.verify import access, service
 from mlflow_provision.agent.verify.checks import Checks
 from mlflow_provision.agent.verify.log import ServerLog
 from mlflow_provision.agent.verify.target import Target, target
 
-__all__ = ["verify"]
+__all__ = ["passed", "verify"]
 
 
 def verify(
@@ -29,6 +29,18 @@ def verify(
     if stopping():
         raise AgentError("the verification was stopped; it has cleaned up", "run it again", "interrupted")
     return checks.report()
+
+
+def passed(
+    data: dict[str, Any], emit: Callable[[Event], None], stopping: Callable[[], bool], otherwise: str
+) -> list[dict[str, Any]]:
+    """The checks of a verification that the server passes. Raises AgentError, whose message begins with `otherwise`,
+    and says which ones it does not."""
+    checks: list[dict[str, Any]] = verify(data, emit, stopping)["checks"]
+    wrong = [f"{check['title']}: {check['summary']}" for check in checks if check["verdict"] == FAILED]
+    if wrong:
+        raise AgentError(f"{otherwise}: {'; '.join(wrong)}")
+    return checks
 
 
 def _who_gets_in(checks: Checks, server: Target) -> None:
