@@ -100,7 +100,7 @@ def source(profile: str, region: str, endpoint_url: str) -> Access | None:
 
 
 def looked(there: Site, move: Move) -> Iterator[Event]:
-    """What would be moved: see agent.moving.transaction.look. Changes nothing."""
+    """What would be moved: see agent.moving.look. Changes nothing."""
     return there.host.request("move", _request(there, replace(move, action=LOOK)))
 
 

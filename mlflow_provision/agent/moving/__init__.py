@@ -21,14 +21,16 @@ def serve(
         from mlflow_provision.agent.moving import records
 
         return records.delete(asked, emit, stopping)
-    if action in ("look-store", "relocate"):
+    if action in ("look", "look-store"):
+        from mlflow_provision.agent.moving import look
+
+        return (look.look if action == "look" else look.look_at_store)(asked, emit, stopping)
+    if action == "relocate":
         from mlflow_provision.agent.moving import relocation
 
-        return (relocation.look if action == "look-store" else relocation.relocate)(asked, emit, stopping)
-    from mlflow_provision.agent.moving import transaction
-
-    if action == "look":
-        return transaction.look(asked, emit, stopping)
+        return relocation.relocate(asked, emit, stopping)
     if action == "move":
+        from mlflow_provision.agent.moving import transaction
+
         return transaction.move(asked, operator, emit, stopping)
     raise AgentError(f"this agent cannot {action!r} artifacts")

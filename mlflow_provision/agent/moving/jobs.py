@@ -12,7 +12,7 @@ from mlflow_provision.agent.backup.channel import raise_if
 from mlflow_provision.agent.moving.copying import Job
 from mlflow_provision.agent.moving.folder import LINK, Folder
 from mlflow_provision.agent.moving.manifest import Manifest
-from mlflow_provision.agent.moving.places import Place
+from mlflow_provision.agent.moving.places import Entry, Place
 from mlflow_provision.agent.moving.plan import Unit
 from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.s3.verdict import KIND as STORE
@@ -112,3 +112,8 @@ def refuse_without_room(needed: int, target: Place) -> None:
             "free some space, or move the store first: mlflow-provision move-artifacts NAME --to s3://bucket/prefix",
             "disk",
         )
+
+
+def of_store(source: Place, found: list[Entry]) -> list[Job]:
+    """Every artifact of a store, which is to have the same name in another one."""
+    return [Job(source, entry, entry.name) for entry in found]

@@ -3,7 +3,6 @@ server keeps its artifacts in the new place."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -13,13 +12,14 @@ from typing import Any, Callable
 
 from mlflow_provision.agent import way_back
 from mlflow_provision.agent.apply import apply
-from mlflow_provision.agent.moving import records, rows
+from mlflow_provision.agent.moving import records
 from mlflow_provision.agent.moving.copying import KEPT, Copying, Job
 from mlflow_provision.agent.moving.folder import Folder
 from mlflow_provision.agent.moving.guard import guarded
-from mlflow_provision.agent.moving.jobs import pending, refuse_without_room
+from mlflow_provision.agent.moving.jobs import of_store, pending, refuse_without_room
+from mlflow_provision.agent.moving.look import refuse_nested
 from mlflow_provision.agent.moving.manifest import Manifest
-from mlflow_provision.agent.moving.names import inside, spot
+from mlflow_provision.agent.moving.names import spot
 from mlflow_provision.agent.moving.places import Entry, Place
 from mlflow_provision.agent.moving.plan import EXPERIMENT, Unit
 from mlflow_provision.agent.moving.proof import Proof, proved, refuse_wrong
@@ -38,39 +38,15 @@ _PASSES = 2  # while the server runs
 _BESIDE = ("store", "root", "marker", "uv", "release")  # ids of the resources that a running server does not notice
 
 
-def look(wanted: Wanted, emit: Emit, stopping: Stopping) -> dict[str, Any]:
-    """How much there is to copy, and how much of it an earlier run has copied. Changes nothing."""
-    _refuse_nested(wanted)
-    places = Places(wanted, stopping)
-    with step(emit, "list", "artifacts listed") as told:
-        found = places.ours().find(stopping)
-        told.verdict, told.summary = OK, f"{len(found):,} files, {amount(sum(entry.size for entry in found))}"
-    path = _manifest_path(wanted)
-    left = found
-    if os.path.exists(path):
-        manifest = Manifest(path)
-        left = [job.entry for job in pending(_jobs(places.ours(), found), manifest)]
-        manifest.close()
-    plan = rows.planned(wanted)
-    return {
-        "files": len(found),
-        "bytes": sum(entry.size for entry in found),
-        "files_left": len(left),
-        "bytes_left": sum(entry.size for entry in left),
-        "direct": sum(not unit.copied for unit in plan.units),
-        "originals": records.shown(wanted),
-    }
-
-
 def relocate(wanted: Wanted, emit: Emit, stopping: Stopping) -> dict[str, Any]:
     """Do it. Whatever fails: the server runs with the old place, where everything still is."""
-    _refuse_nested(wanted)
+    refuse_nested(wanted)
     os.makedirs(wanted.moves, mode=0o700, exist_ok=True)
     places = Places(wanted, stopping)
     source, target = places.ours(), places.new()
     _make_target(wanted, target, stopping)
     target.sweep()
-    manifest = Manifest(_manifest_path(wanted))
+    manifest = Manifest(wanted.copied)
     try:
         with step(emit, "copy", "artifacts copied") as told:
             for _ in range(_PASSES):
@@ -99,7 +75,7 @@ def _pass(source: Place, target: Place, manifest: Manifest, emit: Emit, stopping
     """Copy what is new or changed since the last pass, and take away what was deleted. Returns all that there is, and
     how much of it somebody was writing to just then."""
     found = source.find(stopping)
-    waiting = pending(_jobs(source, found), manifest)
+    waiting = pending(of_store(source, found), manifest)
     size = sum(job.entry.size for job in waiting)
     refuse_without_room(size, target)
     outcome = Copying(target, manifest, counted(progress(emit, "copy"), size), stopping).run(waiting)
@@ -217,27 +193,8 @@ def _failed(wanted: Wanted, back: Callable[[], str], error: BaseException, emit:
     return way_back.gone(error, undone, "put it right: mlflow-provision setup NAME")
 
 
-def _jobs(source: Place, found: list[Entry]) -> list[Job]:
-    return [Job(source, entry, entry.name) for entry in found]
-
-
-def _refuse_nested(wanted: Wanted) -> None:
-    new = spot(wanted.to)
-    if new and (inside(new, wanted.kept) is not None or inside(wanted.kept, new) is not None):
-        raise AgentError(
-            f"{wanted.to} and {wanted.destination} are one inside of the other",
-            "take another prefix, or another folder",
-            "nested",
-        )
-
-
 def _make_target(wanted: Wanted, target: Place, stopping: Stopping) -> None:
     if isinstance(target, Folder):
         folder = Directory("artifacts", target.path, 0o750, wanted.owner, wanted.owner)
         if folder.check(Context()):
             folder.apply(Context(stopping=stopping))
-
-
-def _manifest_path(wanted: Wanted) -> str:
-    both = f"{wanted.destination}\n{wanted.to}".encode()
-    return f"{wanted.moves}/store-{hashlib.sha256(both).hexdigest()[:12]}.jsonl"

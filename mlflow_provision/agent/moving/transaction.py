@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -15,9 +14,9 @@ from mlflow_provision.agent.as_user import as_user
 from mlflow_provision.agent.moving import jobs, records, rows
 from mlflow_provision.agent.moving.copying import KEPT, Copying, Outcome
 from mlflow_provision.agent.moving.guard import guarded
+from mlflow_provision.agent.moving.look import counted_by
 from mlflow_provision.agent.moving.manifest import Manifest
-from mlflow_provision.agent.moving.names import Spot
-from mlflow_provision.agent.moving.plan import Plan, Unit, left_in_words
+from mlflow_provision.agent.moving.plan import Plan
 from mlflow_provision.agent.moving.proof import Proof, proved, refuse_wrong
 from mlflow_provision.agent.moving.wanted import Places, Wanted
 from mlflow_provision.agent.protocol import CHANGED, OK, AgentError
@@ -26,38 +25,13 @@ from mlflow_provision.agent.steps import Emit, amount, counted, progress, step
 
 Stopping = Callable[[], bool]
 REASON = "before moving artifacts"
-_JOURNAL = "journal.json"  # while it is there, the database may say new places although nobody proved them
-_ROWS = "rows.jsonl"
-_COPIED = "copied.jsonl"
-
-
-def look(wanted: Wanted, emit: Emit, stopping: Stopping) -> dict[str, Any]:
-    """What a move would do, in counts and bytes. Changes nothing."""
-    plan = rows.planned(wanted)
-    places = Places(wanted, stopping)
-    copied = [unit for unit in plan.units if unit.copied]
-    with step(emit, "list", "artifacts to copy listed") as told:
-        listing = jobs.listed(copied, lambda unit: places.of(unit.source), stopping)
-        told.verdict, told.summary = OK, f"{len(listing.jobs):,} files, {amount(listing.bytes)}"
-    known = _known(wanted)
-    waiting = [job for job in listing.jobs if known.get(job.to) != [job.source.title, job.entry.size, job.entry.mark]]
-    return {
-        **_counted(plan, listing),
-        "files": len(listing.jobs),
-        "bytes": listing.bytes,
-        "files_left": len(waiting),
-        "bytes_left": sum(job.entry.size for job in waiting),
-        "room": _room(wanted),
-        "unfinished": os.path.exists(f"{wanted.moves}/{_JOURNAL}"),
-        "originals": records.shown(wanted),
-    }
 
 
 def move(wanted: Wanted, operator: str, emit: Emit, stopping: Stopping) -> dict[str, Any]:
     """Do it. Whatever fails once the server was stopped: the old places are written again, and it runs as before."""
     _make_folder(wanted)
     undone(wanted, emit)
-    manifest = Manifest(f"{wanted.moves}/{_COPIED}")
+    manifest = Manifest(wanted.copied)
     places = Places(wanted, stopping)
     try:
         listing, outcome = _copy(wanted, places, manifest, emit, stopping)
@@ -72,7 +46,7 @@ def move(wanted: Wanted, operator: str, emit: Emit, stopping: Stopping) -> dict[
         manifest.close()
     Path(manifest.path).unlink(missing_ok=True)
     return {
-        **_counted(plan, listing),
+        **counted_by(plan, listing),
         "files": outcome.files,
         "bytes": outcome.bytes,
         "late": late,
@@ -86,10 +60,10 @@ def move(wanted: Wanted, operator: str, emit: Emit, stopping: Stopping) -> dict[
 
 def undone(wanted: Wanted, emit: Emit) -> None:
     """Take back what a move that lost its power had written."""
-    journal = f"{wanted.moves}/{_JOURNAL}"
+    journal = wanted.journal
     if os.path.exists(journal):
         with step(emit, "undo", "undoing a move that was interrupted") as told:
-            told.summary = f"{rows.put_back(wanted, f'{wanted.moves}/{_ROWS}'):,} places as before"
+            told.summary = f"{rows.put_back(wanted, wanted.old_rows):,} places as before"
             os.unlink(journal)
 
 
@@ -141,7 +115,7 @@ def _switched(
     """The server stands still, its database is rewritten, it runs again, and is proved."""
     from mlflow_provision.agent.verify import passed
 
-    noted = f"{wanted.moves}/{_ROWS}"
+    noted = wanted.old_rows
     status = wanted.service.status()
     ran = bool(status["running"])
     with guarded(lambda: _back(wanted, ran)):
@@ -158,7 +132,7 @@ def _switched(
                 told.summary = f"it was down for {seconds:.0f} s"
             checks = passed(wanted.verify, emit, stopping, "the server does not pass its verification")
             proof = _proved(wanted, places, plan, copied, manifest, emit, stopping)
-            os.unlink(f"{wanted.moves}/{_JOURNAL}")
+            os.unlink(wanted.journal)
         except BaseException as error:
             raise _failed(wanted, error, ran, emit) from None
     return plan, seconds, checks, proof
@@ -193,10 +167,10 @@ def _late(wanted: Wanted, places: Places, listing: jobs.Listing, manifest: Manif
 
 def _back(wanted: Wanted, ran: bool) -> str:
     """The old places, and the server as it was. Safe to repeat."""
-    journal = f"{wanted.moves}/{_JOURNAL}"
+    journal = wanted.journal
     if os.path.exists(journal):
         wanted.service.stop(lambda: False)
-        rows.put_back(wanted, f"{wanted.moves}/{_ROWS}")
+        rows.put_back(wanted, wanted.old_rows)
         os.unlink(journal)
     if not ran:
         wanted.service.stop(lambda: False)
@@ -216,59 +190,9 @@ def _failed(wanted: Wanted, error: BaseException, ran: bool, emit: Emit) -> Agen
 
 def _journal(wanted: Wanted) -> None:
     # The rows of an earlier move must never be taken for those of this one.
-    replace(f"{wanted.moves}/{_ROWS}", "", 0o600)
-    replace(f"{wanted.moves}/{_JOURNAL}", json.dumps({"since": time.time()}) + "\n", 0o600)
+    replace(wanted.old_rows, "", 0o600)
+    replace(wanted.journal, json.dumps({"since": time.time()}) + "\n", 0o600)
 
 
 def _make_folder(wanted: Wanted) -> None:
     os.makedirs(wanted.moves, mode=0o700, exist_ok=True)
-
-
-def _counted(plan: Plan, listing: jobs.Listing) -> dict[str, Any]:
-    left = {**plan.left}
-    for why, places in listing.left.items():
-        left[why] = left.get(why, []) + places
-    copied = {unit.to for unit in listing.units}
-    units = [unit for unit in plan.units if not unit.copied or unit.to in copied]
-    kinds: dict[str, dict[str, int]] = {}
-    for unit in units:
-        counts = kinds.setdefault(unit.kind, {"renamed": 0, "copied": 0})
-        counts["copied" if unit.copied else "renamed"] += 1
-    sources: dict[str, int] = {}
-    for unit in units:
-        if unit.copied:
-            top = _top(unit)
-            sources[top] = sources.get(top, 0) + 1
-    return {
-        "rows": plan.counts(copied),
-        "units": kinds,
-        "sources": sources,
-        "left": left_in_words(left),
-        "unprotected": plan.unprotected,
-    }
-
-
-def _top(unit: Unit) -> str:
-    """What the places of many runs have in common, as MLflow names them."""
-    path = unit.source.path
-    top = path[: -len(unit.to)].rstrip("/") if path.endswith(unit.to) else path
-    return Spot(unit.source.bucket, top).title
-
-
-def _known(wanted: Wanted) -> dict[str, list[Any]]:
-    path = f"{wanted.moves}/{_COPIED}"
-    if not os.path.exists(path):
-        return {}
-    manifest = Manifest(path)
-    try:
-        return {one.to: [one.source, one.size, one.mark] for one in manifest.all()}
-    finally:
-        manifest.close()
-
-
-def _room(wanted: Wanted) -> int | None:
-    """Bytes free where the copies go; None for a bucket."""
-    place = wanted.kept
-    if place.bucket or not os.path.isdir(place.path):
-        return None
-    return shutil.disk_usage(place.path).free

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass, field
 from typing import Any, Callable, Union
@@ -57,6 +58,24 @@ class Wanted:
         if found is None:
             raise AgentError(f"{self.destination} is neither s3://bucket/prefix nor an absolute folder")
         return found
+
+    @property
+    def journal(self) -> str:
+        """While it is there, the database may say new places although nobody proved them."""
+        return f"{self.moves}/journal.json"
+
+    @property
+    def old_rows(self) -> str:
+        """What the rows said that a move has rewritten."""
+        return f"{self.moves}/rows.jsonl"
+
+    @property
+    def copied(self) -> str:
+        """The manifest of a move, or of the move of the whole store to that place."""
+        if not self.to:
+            return f"{self.moves}/copied.jsonl"
+        both = f"{self.destination}\n{self.to}".encode()
+        return f"{self.moves}/store-{hashlib.sha256(both).hexdigest()[:12]}.jsonl"
 
     def why_not(self, place: Spot, top: Spot) -> str:
         """Why a place of this host cannot be read; "" when it can. `top` is the place of its experiment."""
