@@ -6,7 +6,6 @@ So whatever stops it, nothing is lost sight of: the next run finds what is still
 from __future__ import annotations
 
 import os
-import threading
 import time
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Callable
@@ -17,9 +16,10 @@ from mlflow_provision.agent.collection import permissions, rows, survey, trash
 from mlflow_provision.agent.collection.locations import Locations
 from mlflow_provision.agent.collection.settings import Settings
 from mlflow_provision.agent.collection.survey import Folder, Going
+from mlflow_provision.agent.collection.tally import PAUSE, Tally, counted, files_in_words, items_in_words
 from mlflow_provision.agent.names import GUARD, UPGRADING
 from mlflow_provision.agent.protocol import OK, AgentError, Output, in_words, way_out
-from mlflow_provision.agent.steps import Emit, amount, one_at_a_time, step
+from mlflow_provision.agent.steps import Emit, one_at_a_time, step
 
 Stopping = Callable[[], bool]
 WHAT = "gc"
@@ -27,7 +27,6 @@ _MARKS = (
     (GUARD, "a restore", "if nobody is at it, go back: mlflow-provision restore --undo NAME"),
     (UPGRADING, "an upgrade", "if nobody is at it, go back: mlflow-provision rollback NAME"),
 )
-_PAUSE = 0.2  # seconds between two lines about how far it is
 _GO_ON = "run the same command again: it goes on where it stopped"
 
 
@@ -51,20 +50,20 @@ class Collection:
             self.going = survey.located(self.trash, self.locations, self.wanted.tracking)
             totals = self.totals()
             found.verdict = OK
-            found.summary = _words(totals)
+            found.summary = items_in_words(totals)
         with step(self.emit, "artifacts", f"Their artifacts in {self.locations.own.title}") as found:
             survey.count(self.going, self.trash, self.stopping, self._counting("artifacts"))
             self.going = [one for one in self.going if one.experiment.doomed or one.folders]
             totals = self.totals()
             found.verdict = OK
-            found.summary = _files(totals["files"], totals["bytes"])
+            found.summary = files_in_words(totals["files"], totals["bytes"])
         if with_orphans:
             with step(self.emit, "orphans", f"What belongs to nothing in {self.locations.own.title}") as found:
                 self.orphans = nobodys.found(self.wanted, self.locations, self.stopping, self._counting("orphans"))
                 if not sole_user:
                     nobodys.refuse_a_majority(self.orphans)
                 found.verdict = OK
-                found.summary = _count(len(self.orphans.folders), "folder")
+                found.summary = counted(len(self.orphans.folders), "folder")
 
     def totals(self) -> dict[str, int]:
         """How much goes, without the orphans."""
@@ -87,7 +86,7 @@ class Collection:
 
     def remove(self) -> dict[str, Any]:
         """Remove what `look` has found. The answer tells what has gone, and what stays after all."""
-        done = _Tally(self.emit, self.totals(), self.orphans)
+        done = Tally(self.emit, self.totals(), self.orphans)
         try:
             with step(self.emit, "remove", f"Remove it from {self.wanted.deployment}") as removed:
                 if self.going:
@@ -104,7 +103,7 @@ class Collection:
             "kept": [vars(one) for one in self.trash.kept],
         }
 
-    def _remove_all(self, done: _Tally) -> None:
+    def _remove_all(self, done: Tally) -> None:
         tasks = [(going, folder) for going in self.going for folder in going.folders]
         left = {id(going): len(going.folders) for going in self.going}
 
@@ -128,7 +127,7 @@ class Collection:
                 if not left[id(going)]:
                     self._finish(going, program, done)
 
-    def _finish(self, going: Going, program: rows.Rows, done: _Tally) -> None:
+    def _finish(self, going: Going, program: rows.Rows, done: Tally) -> None:
         """After all that was in an experiment, itself: if it was deleted, and nothing in it stayed."""
         experiment = going.experiment
         if not experiment.doomed:
@@ -155,7 +154,7 @@ class Collection:
         one = going.experiment
         self.trash.kept.append(trash.Kept(trash.EXPERIMENT, str(one.id), one.name, why))
 
-    def _emptied(self, going: Going, folder: Folder, done: _Tally) -> str:
+    def _emptied(self, going: Going, folder: Folder, done: Tally) -> str:
         """Remove the files of a folder. The answer is "", or why it stays."""
         alone = folder.item is not None and folder.item.alone
         if not (alone or going.experiment.doomed):
@@ -179,7 +178,7 @@ class Collection:
             return f"MLflow could not remove it: {error.message}"
         return "was restored meanwhile, after its artifacts had gone" if said == rows.RESTORED else ""
 
-    def _remove_orphans(self, done: _Tally) -> None:
+    def _remove_orphans(self, done: Tally) -> None:
         assert self.orphans is not None  # noqa: S101 - asked for
         place = self.locations.own
 
@@ -194,61 +193,11 @@ class Collection:
 
         def tell(files: int) -> None:
             nonlocal last
-            if time.monotonic() - last > _PAUSE:
+            if time.monotonic() - last > PAUSE:
                 last = time.monotonic()
                 self.emit(Output(name, f"{files:,} files so far"))
 
         return tell
-
-
-class _Tally:
-    """What has gone so far, of how much; several threads add to it."""
-
-    def __init__(self, emit: Emit, totals: dict[str, int], orphans: nobodys.Orphans | None) -> None:
-        self.runs = self.models = self.experiments = self.traces = self.orphans = self.files = self.size = 0
-        self._emit = emit
-        self._items = totals["runs"] + totals["models"]
-        self._expected = totals["files"] + (orphans.as_json()["files"] if orphans else 0)
-        self._lock = threading.Lock()
-        self._told = 0.0
-
-    def files_gone(self, count: int, size: int) -> None:
-        with self._lock:
-            self.files += count
-            self.size += size
-            tell = time.monotonic() - self._told > _PAUSE
-            if tell:
-                self._told = time.monotonic()
-        if tell:
-            items = f", {self.runs + self.models:,} of {self._items:,} runs and models" if self._items else ""
-            self._emit(Output("remove", f"{self.files:,} of {max(self.files, self._expected):,} files{items}"))
-
-    def gone(self, folder: Folder) -> None:
-        if folder.item:
-            self.runs += folder.item.kind == trash.RUN
-            self.models += folder.item.kind == trash.MODEL
-
-    def summary(self) -> str:
-        items = _words(self.as_json())
-        return ", ".join(filter(None, [items, _files(self.files, self.size)]))
-
-    def as_json(self) -> dict[str, int]:
-        names = ("experiments", "runs", "models", "traces", "files", "orphans")
-        return {**{name: getattr(self, name) for name in names}, "bytes": self.size}
-
-
-def _words(sums: dict[str, int]) -> str:
-    nouns = {"runs": "run", "models": "model", "traces": "trace", "experiments": "experiment"}
-    told = [_count(sums[key], noun) for key, noun in nouns.items() if sums[key]]
-    return ", ".join(told + ([_count(sums["orphans"], "orphaned folder")] if sums.get("orphans") else []))
-
-
-def _files(count: int, size: int) -> str:
-    return f"{_count(count, 'file')} of {amount(size)}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _refuse_between_two_databases(wanted: Settings) -> None:
