@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_provision.agent import http
 from mlflow_provision.agent.backup.settings import Place
 from mlflow_provision.agent.backup.stores import open_store
 from mlflow_provision.agent.backup.stores.base import Missing, Store
+from mlflow_provision.agent.http import client as http
 from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.s3 import multipart, patience
 from mlflow_provision.agent.s3.multipart import part_size

@@ -1,73 +1,28 @@
-"""A small HTTP client: no proxies, no redirects, any Host header, bodies that stream."""
+"""Requests to one server."""
 
 from __future__ import annotations
 
 import base64
-import contextlib
 import http.client
 import json
 import socket
 import ssl
-import threading
 from dataclasses import dataclass, field, replace
-from typing import Any, BinaryIO, Callable, Iterable, Mapping, Union
+from typing import Any, Callable, Mapping
 from urllib.parse import quote, urlencode, urlsplit
 
-_CHUNK = 256 << 10
+from mlflow_provision.agent.http.answer import NoAnswer, Response, received
+from mlflow_provision.agent.http.connections import (
+    Body,
+    Connections,
+    connect,
+    host_and_port,
+    said,
+    silence,
+    unconnected,
+)
+
 _CONNECT = 15.0  # seconds; whoever is patient with answers need not wait as long for somebody to be there
-_LARGEST_BODY = 16 << 20  # of an answer kept in memory; whoever expects more passes a sink
-
-Body = Union[bytes, BinaryIO, None]
-
-
-class NoAnswer(Exception):
-    """There was no HTTP answer. `kind` is refused, timeout, name, tls or lost."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-
-
-@dataclass(frozen=True)
-class Response:
-    """An HTTP answer; header names are in lower case."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def text(self) -> str:
-        return self.body.decode("utf-8", "replace")
-
-    def json(self) -> Any:
-        """The body as JSON; raises ValueError."""
-        return json.loads(self.body.decode("utf-8"))
-
-
-class Connections:
-    """Open connections that any thread may use for its next request."""
-
-    def __init__(self) -> None:
-        self._idle: dict[str, list[http.client.HTTPConnection]] = {}
-        self._context: ssl.SSLContext | None = None
-        self._lock = threading.Lock()
-
-    def take(self, url: str) -> http.client.HTTPConnection | None:
-        """One to the server of `url` that nobody uses."""
-        with self._lock:
-            idle = self._idle.get(_server(url))
-            return idle.pop() if idle else None
-
-    def new(self, url: str, timeout: float) -> http.client.HTTPConnection:
-        """Another one. All share what was read of certificates."""
-        with self._lock:
-            self._context = self._context or ssl.create_default_context()
-        return _connection(url, timeout, self._context)
-
-    def keep(self, url: str, connection: http.client.HTTPConnection) -> None:
-        with self._lock:
-            self._idle.setdefault(_server(url), []).append(connection)
 
 
 @dataclass(frozen=True)
@@ -137,11 +92,11 @@ class Client:
         timeout: float,
     ) -> Response:
         parts = urlsplit(self.url)
-        where = _where(self.url)
+        where = host_and_port(self.url)
         connection = None
         try:
             connection, answer, whole = self._asked(method, target, headers, body, timeout)
-            response = _received(answer, sink, head)
+            response = received(answer, sink, head)
             if self.connections and whole and answer.isclosed() and not answer.will_close:
                 self.connections.keep(self.url, connection)
                 connection = None
@@ -158,7 +113,7 @@ class Client:
         except ConnectionRefusedError:
             raise NoAnswer("refused", f"connection refused: nothing listens at {where}") from None
         except socket.timeout:
-            raise _silence(self.url, timeout) from None
+            raise silence(self.url, timeout) from None
         except (OSError, http.client.HTTPException) as error:
             raise NoAnswer("lost", f"no HTTP answer from {where}: {_reason(error)}") from None
         finally:
@@ -172,72 +127,21 @@ class Client:
         while self.connections and (used := self.connections.take(self.url)):
             try:
                 used.sock.settimeout(timeout)
-                return used, *_said(used, method, target, headers, body)
+                return used, *said(used, method, target, headers, body)
             except (ConnectionError, http.client.BadStatusLine):
                 used.close()  # the server did, while nobody used it
             except BaseException:
                 used.close()
                 raise
         first = min(timeout, _CONNECT)
-        connection = self.connections.new(self.url, first) if self.connections else _connection(self.url, first)
+        connection = self.connections.new(self.url, first) if self.connections else unconnected(self.url, first)
         try:
-            _connect(connection, self.url, first)
+            connect(connection, self.url, first)
             connection.sock.settimeout(timeout)
-            return connection, *_said(connection, method, target, headers, body)
+            return connection, *said(connection, method, target, headers, body)
         except BaseException:
             connection.close()
             raise
-
-
-def _connect(connection: http.client.HTTPConnection, url: str, timeout: float) -> None:
-    try:
-        connection.connect()
-    except socket.timeout:
-        raise _silence(url, timeout) from None
-
-
-def _silence(url: str, seconds: float) -> NoAnswer:
-    return NoAnswer("timeout", f"no answer from {_where(url)} within {seconds:.0f} s")
-
-
-def _said(
-    connection: http.client.HTTPConnection, method: str, target: str, headers: dict[str, str], body: Body
-) -> tuple[http.client.HTTPResponse, bool]:
-    connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
-    for name, value in headers.items():
-        connection.putheader(name, value)
-    whole = False
-    # A server may refuse before it has read everything; its answer says more than the broken pipe.
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
-        connection.endheaders()
-        for piece in _pieces(body):
-            connection.send(piece)
-        whole = True
-    return connection.getresponse(), whole
-
-
-def _pieces(body: Body) -> Iterable[Any]:
-    """A large body bit by bit: the timeout is for each, and a slow line is no silent one."""
-    if isinstance(body, bytes):
-        return (memoryview(body)[start : start + _CHUNK] for start in range(0, len(body), _CHUNK))
-    return [] if body is None else [body]
-
-
-def _where(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
-
-
-def _server(url: str) -> str:
-    return "{0.scheme}://{0.netloc}".format(urlsplit(url))
-
-
-def _connection(url: str, timeout: float, context: ssl.SSLContext | None = None) -> http.client.HTTPConnection:
-    parts = urlsplit(url)
-    if parts.scheme == "https":
-        context = context or ssl.create_default_context()
-        return http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=timeout, context=context)
-    return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
 
 
 def _reason(error: Exception) -> str:
@@ -245,22 +149,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, http.client.HTTPException):
         return "the connection was closed" if isinstance(error, closed) else "it speaks something else"
     return getattr(error, "strerror", "") or type(error).__name__
-
-
-def _received(
-    answer: http.client.HTTPResponse,
-    sink: Callable[[bytes], object] | None,
-    head: Callable[[int, Mapping[str, str]], object] | None,
-) -> Response:
-    headers = {name.lower(): value for name, value in answer.getheaders()}
-    body = b""
-    if sink is None or not 200 <= answer.status < 300:
-        body = answer.read(_LARGEST_BODY)
-    else:
-        if head:
-            head(answer.status, headers)
-        for piece in iter(lambda: answer.read(_CHUNK), b""):
-            sink(piece)
-    if answer.length:  # a read of a given size does not mind an early end
-        raise http.client.IncompleteRead(b"", answer.length)
-    return Response(answer.status, headers, body)
