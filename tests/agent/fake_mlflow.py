@@ -6,13 +6,14 @@ import base64
 import contextlib
 import json
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.agent.loopback import listening
 
 USERNAME, PASSWORD = "admin", "correct horse battery"
 HOSTS = ("localhost", "127.0.0.1", "mlflow.example.com")
@@ -206,12 +207,5 @@ def serve(fake: FakeMlflow) -> Iterator[FakeMlflow]:
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    fake.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+    with listening(Handler) as fake.port:
         yield fake
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
+
+from tests.agent.loopback import listening
 
 ADMIN, PASSWORD = "admin", "correct horse battery CANARY"
 Grants = dict[tuple[str, str], str]
@@ -230,12 +231,5 @@ def serve_users(fake: FakeUsers) -> Iterator[FakeUsers]:
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    fake.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+    with listening(Handler) as fake.port:
         yield fake
-    finally:
-        server.shutdown()
-        server.server_close()

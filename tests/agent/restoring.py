@@ -140,22 +140,15 @@ class Site:
             "artifacts": self.artifacts,
             "venv": str(self.release),
         }
-        settings = {
-            "user": self.owner,
-            "state": str(self.state),
-            "source": source,
-            "place": {"destination": str(self.store)},
-            "tool_version": "1",
-        }
         return {
             "action": action,
-            "settings": settings,
+            "settings": settings_of(self.owner, self.state, self.store, source),
             "id": "",
             "identity": "",
             "release": str(self.release),
             "config": str(self.base / "etc" / "basic_auth.ini"),
-            "service": self._service(),
-            "admin": self._admin(),
+            "service": service_in(self.base),
+            "admin": admin_of(self.users, self.tracking, self.release, self.base, self.owner),
             "verify": {"url": "", "username": "admin", "password": PASSWORD},
             "secrets_env": str(self.secrets),
             "base": str(self.base),
@@ -240,31 +233,52 @@ class Site:
         python.write_text(_PYTHON.format(python=sys.executable, log=log, password_hash=password_hash(PASSWORD)))
         python.chmod(0o755)
 
-    def _service(self) -> dict[str, Any]:
-        return {
-            "kind": "BackgroundProcess",
-            "id": "service",
-            "script": str(self.base / "start_mlflow_server.sh"),
-            "url": "",
-            "pid_file": "",
-            "log": "",
-            "started_with": "",
-            "watched": [],
-            "restart_on": [],
-        }
 
-    def _admin(self) -> dict[str, Any]:
-        return {
-            "kind": "AdminUser",
-            "id": "admin",
-            "username": "admin",
-            "password": PASSWORD,
-            "database": str(self.users),
-            "release": str(self.release),
-            "config": str(self.base / "etc" / "basic_auth.ini"),
-            "owner": self.owner,
-            "tracking": str(self.tracking),
-        }
+def settings_of(owner: str, state: Path, store: Path, source: dict[str, Any]) -> dict[str, Any]:
+    """Of backups, as a request carries them."""
+    return {
+        "user": owner,
+        "state": str(state),
+        "source": source,
+        "place": {"destination": str(store)},
+        "tool_version": "1",
+    }
+
+
+def service_in(base: Path) -> dict[str, Any]:
+    return {
+        "kind": "BackgroundProcess",
+        "id": "service",
+        "script": str(base / "start_mlflow_server.sh"),
+        **dict.fromkeys(("url", "pid_file", "log", "started_with"), ""),
+        "watched": [],
+        "restart_on": [],
+    }
+
+
+def admin_of(users: Path, tracking: Path, release: Path, base: Path, owner: str) -> dict[str, Any]:
+    return {
+        "kind": "AdminUser",
+        "id": "admin",
+        "username": "admin",
+        "password": PASSWORD,
+        "database": str(users),
+        "release": str(release),
+        "config": str(base / "etc" / "basic_auth.ini"),
+        "owner": owner,
+        "tracking": str(tracking),
+    }
+
+
+def verified_in(base: Path, running: Callable[[], object]) -> Callable[..., dict[str, Any]]:
+    """What verifies the server there; a file makes it fail."""
+
+    def verified(data: Any, emit: Any, stopping: Any = None) -> dict[str, Any]:
+        assert running()
+        wrong = (base / "fails-verification").exists()
+        return {"checks": [{"title": "lets admin log in", "verdict": FAILED if wrong else OK, "summary": "401"}]}
+
+    return verified
 
 
 def stored(store: FolderStore, id: str, path: Path) -> Member:
@@ -327,12 +341,7 @@ def play(site: Site, patch: Callable[[object, str, Any], object] = setattr) -> N
         site.set_running(False)
         return status(self)
 
-    def verified(data: Any, emit: Any, stopping: Any = None) -> dict[str, Any]:
-        assert site.running
-        wrong = (site.base / "fails-verification").exists()
-        return {"checks": [{"title": "lets admin log in", "verdict": FAILED if wrong else OK, "summary": "401"}]}
-
     patch(BackgroundProcess, "status", status)
     patch(BackgroundProcess, "start", start)
     patch(BackgroundProcess, "stop", stop)
-    patch(verify, "verify", verified)
+    patch(verify, "verify", verified_in(site.base, lambda: site.running))

@@ -11,9 +11,11 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.agent.loopback import listening
 
 REGION = "us-east-1"
 PAGE = 3  # keys in one answer to a list
@@ -212,15 +214,6 @@ def serve(fake: TroubledS3, tls: ssl.SSLContext | None = None) -> Iterator[Troub
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    if tls:
-        server.socket = tls.wrap_socket(server.socket, server_side=True)
-        fake.scheme = "https"
-    fake.port = server.server_address[1]
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    try:
+    fake.scheme = "https" if tls else fake.scheme
+    with listening(Handler, tls) as fake.port:
         yield fake
-    finally:
-        server.shutdown()
-        server.server_close()

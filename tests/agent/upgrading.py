@@ -11,10 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_provision.agent import verify
-from mlflow_provision.agent.protocol import FAILED, OK, AgentError, Event
+from mlflow_provision.agent.protocol import AgentError, Event
 from mlflow_provision.agent.resources.background_process import BackgroundProcess
 from mlflow_provision.agent.upgrade import serve as upgrade
-from tests.agent.restoring import PASSWORD, STARTED, make_tracking, make_users, password_hash, runs_of
+from tests.agent.restoring import (
+    PASSWORD,
+    STARTED,
+    admin_of,
+    make_tracking,
+    make_users,
+    password_hash,
+    runs_of,
+    service_in,
+    settings_of,
+    verified_in,
+)
 
 OLD, NEW = "aaa", "bbb"  # revisions of the tracking database
 OLD_RELEASE, NEW_RELEASE = "3.10.1-old", "3.17.2-new"
@@ -114,16 +125,9 @@ class Site:
             "artifacts": "",
             "venv": str(self.base / "venv"),
         }
-        settings = {
-            "user": self.owner,
-            "state": str(self.state),
-            "source": source,
-            "place": {"destination": str(self.store)},
-            "tool_version": "1",
-        }
         return {
             "action": action,
-            "settings": settings,
+            "settings": settings_of(self.owner, self.state, self.store, source),
             "identity": "",
             "deployment": "server",
             "root": str(self.root),
@@ -135,7 +139,7 @@ class Site:
             "config": str(self.config),
             "to": {"version": to.partition("-")[0], "release": str(self.root / "releases" / to)},
             "keep": 2,
-            "service": self._service(),
+            "service": service_in(self.base),
             "verify": {"url": "", "username": "admin", "password": PASSWORD},
             "install": [],
             "resources": self._resources(to),
@@ -189,7 +193,7 @@ class Site:
             {"kind": "Directory", "id": "new", "path": str(self.base / "new"), "mode": 0o755, **mine},
             {"kind": "File", "id": "f", "path": str(self.base / "new" / "f"), "content": "x", "mode": 0o600, **mine},
             {"kind": "Symlink", "id": "venv", "path": str(self.base / "venv"), "target": f"{self.root}/releases/{to}"},
-            self._admin(to),
+            admin_of(self.users, self.tracking, self.root / "releases" / to, self.base, self.owner),
             {
                 "kind": "Record",
                 "id": "record",
@@ -198,30 +202,6 @@ class Site:
                 "operator": "ada",
             },
         ]
-
-    def _service(self) -> dict[str, Any]:
-        strings = dict.fromkeys(("url", "pid_file", "log", "started_with"), "")
-        return {
-            "kind": "BackgroundProcess",
-            "id": "service",
-            "script": str(self.base / "start_mlflow_server.sh"),
-            **strings,
-            "watched": [],
-            "restart_on": [],
-        }
-
-    def _admin(self, to: str) -> dict[str, Any]:
-        return {
-            "kind": "AdminUser",
-            "id": "admin",
-            "username": "admin",
-            "password": PASSWORD,
-            "database": str(self.users),
-            "release": str(self.root / "releases" / to),
-            "config": str(self.config),
-            "owner": self.owner,
-            "tracking": str(self.tracking),
-        }
 
 
 def revision_of(path: Path) -> str:
@@ -257,15 +237,10 @@ def play(site: Site, patch: Callable[[object, str, Any], object] = setattr) -> N
         (site.base / "running").unlink(missing_ok=True)
         return status(self)
 
-    def verified(data: Any, emit: Any, stopping: Any = None) -> dict[str, Any]:
-        assert site.running
-        wrong = (site.base / "fails-verification").exists()
-        return {"checks": [{"title": "lets admin log in", "verdict": FAILED if wrong else OK, "summary": "401"}]}
-
     patch(BackgroundProcess, "status", status)
     patch(BackgroundProcess, "start", start)
     patch(BackgroundProcess, "stop", stop)
-    patch(verify, "verify", verified)
+    patch(verify, "verify", verified_in(site.base, lambda: site.running))
 
 
 def held(site: Site) -> tuple[str, list[str]]:
