@@ -19,7 +19,7 @@ from benchmarks.peak import watched
 from benchmarks.report import Comparison, tell
 from benchmarks.tool import NAME, program
 from benchmarks.writer import longest
-from mlflow_provision.agent.backup.codec import LEVEL
+from mlflow_provision.agent.backup.gzip_stream import LEVEL
 from mlflow_provision.host.program import READY
 from tests.lab import LabHost, RcloneS3, why_unavailable
 

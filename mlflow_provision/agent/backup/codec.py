@@ -9,15 +9,13 @@ from typing import Callable, Iterable, Iterator
 from mlflow_provision.agent.backup import age
 from mlflow_provision.agent.backup.age import Undecipherable, WrongKey
 from mlflow_provision.agent.backup.channel import Channel, Gone, Tally, raise_if
+from mlflow_provision.agent.backup.gzip_stream import deflated, inflated
 from mlflow_provision.agent.backup.manifest import Member
 from mlflow_provision.agent.backup.settings import Encryption
 from mlflow_provision.agent.backup.stores.base import Missing, Store
 from mlflow_provision.agent.backup.transfer import Fetch, Upload
 from mlflow_provision.agent.protocol import AgentError
 
-LEVEL = 1  # of zlib: what is in these databases gets hardly smaller with more, and takes longer
-_GZIP = 31  # zlib's window bits for the format of .gz files
-_PIECE = 1 << 20
 _AGE = ".age"
 
 
@@ -68,7 +66,7 @@ def store_stream(
     """
     plain = Tally()
     pipe = age.encrypting(encryption.recipient, encryption.python, stopping) if encrypted(key) else Channel(stopping)
-    packed = _deflated(_counted(pieces, plain, progress, stopping))
+    packed = deflated(_counted(pieces, plain, progress, stopping))
     stored = _put(pipe, store, key, packed, expected, stopping)
     return Stored(plain.size, plain.sha256, stored.size, stored.sha256)
 
@@ -193,7 +191,7 @@ def _unpacked(
 ) -> str:
     """Hand on what is in the pipe; returns why that cannot be, or ""."""
     try:
-        for piece in _inflated(pipe):
+        for piece in inflated(pipe):
             tally.add(piece)
             if tally.size > member.size:
                 return "it holds more than was put into it"
@@ -233,29 +231,3 @@ def _counted(
         tally.add(piece)
         progress(len(piece))
         yield piece
-
-
-def _deflated(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The gzip file of these pieces, in pieces of about a mebibyte."""
-    packer = zlib.compressobj(LEVEL, zlib.DEFLATED, _GZIP)
-    ready = bytearray()
-    for piece in pieces:
-        ready += packer.compress(piece)
-        if len(ready) >= _PIECE:
-            yield bytes(ready)
-            ready.clear()
-    ready += packer.flush()
-    yield bytes(ready)
-
-
-def _inflated(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """What is in the gzip file of these pieces, in pieces of at most a mebibyte, however far they blow up."""
-    unpacker = zlib.decompressobj(_GZIP)
-    for piece in pieces:
-        while piece:
-            if unpacker.eof:
-                raise zlib.error("something follows the end")
-            yield unpacker.decompress(piece, _PIECE)
-            piece = unpacker.unconsumed_tail or unpacker.unused_data
-    if not unpacker.eof:
-        raise EOFError
