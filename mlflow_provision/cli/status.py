@@ -99,7 +99,8 @@ def _summaries(seen: Sequence[Seen]) -> list[Summary]:
 
 
 def _told(console: Console, found: list[Summary], alone: bool) -> ExitCode | None:
-    from mlflow_provision.cli.status_shown import say_all, say_one
+    from mlflow_provision.cli.status_shown import say_one
+    from mlflow_provision.cli.status_table import say_all
 
     console.document.details["deployments"] = found
     if alone:

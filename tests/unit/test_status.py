@@ -239,7 +239,7 @@ class TestSeveral:
         assert "far: unexpected" in result.stdout and "prod     healthy" in result.stdout
 
     def test_a_narrow_terminal_does_without_some_columns(self) -> None:
-        from mlflow_provision.cli.status_shown import _HEADER, fitting
+        from mlflow_provision.cli.status_table import _HEADER, fitting
 
         line = ["prod", "not healthy", "3 d", "3.16.1*", "412 MB", "16.2 GB, 34 d", "210 MB", "12,345", "5 h ago", "up"]
         assert fitting(_HEADER, [line], None) == (list(_HEADER), [line]) == fitting(_HEADER, [line], 200)
