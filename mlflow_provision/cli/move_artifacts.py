@@ -12,6 +12,7 @@ from mlflow_provision.cli.command import in_earnest, reports
 from mlflow_provision.cli.connection import accept_flag, connected, where
 from mlflow_provision.cli.deployments import chosen, named
 from mlflow_provision.cli.interrupt import stoppable
+from mlflow_provision.cli.move_artifacts_place import absolute, elsewhere
 from mlflow_provision.cli.move_artifacts_shown import (
     say_deleted,
     say_look,
@@ -23,15 +24,13 @@ from mlflow_provision.cli.move_artifacts_shown import (
 from mlflow_provision.cli.planned import asked, unasked
 from mlflow_provision.console import DIFFERENCES, EVERYTHING
 from mlflow_provision.console.text import plural, size
-from mlflow_provision.errors import ExitCode, ProvisionError
+from mlflow_provision.errors import ExitCode
 
 if TYPE_CHECKING:
     from mlflow_provision.blueprint.moving import Move
     from mlflow_provision.config import Deployment, Secrets
     from mlflow_provision.console import Console
     from mlflow_provision.moving import Site
-
-_OF_THE_PLACE = ("region", "endpoint_url", "aws_profile", "instance_role", "aws_keys")
 
 
 @dataclass(frozen=True)
@@ -99,9 +98,9 @@ def move_artifacts_command(
 
     deployment, path = chosen(name)
     console.document.deployment = deployment.name
-    new = _elsewhere(deployment, place)
+    new = elsewhere(deployment, place)
     others = moving.source(from_profile or "", from_region or "", from_endpoint_url or "")
-    wish = Move(MOVE, others, tuple(_absolute(folder) for folder in as_root), missing, verify_all)
+    wish = Move(MOVE, others, tuple(absolute(folder) for folder in as_root), missing, verify_all)
     order = Order(dry_run, delete_originals, yes)
     known = load_secrets(secrets_beside(path))
     with connected(console, deployment, accept_new_host_key) as host:
@@ -204,34 +203,6 @@ def _delete(
     console.document.details["deleted"] = console.answer
     say_deleted(console, console.answer)
     return None
-
-
-def _elsewhere(deployment: Deployment, place: dict[str, Any]) -> Deployment | None:
-    """The deployment with the place of --to; None without one."""
-    from mlflow_provision.cli.flags import given, spoken
-    from mlflow_provision.config import changed, validate
-
-    if not place.get("artifacts"):
-        for flag in _OF_THE_PLACE:
-            if place.get(flag):
-                raise ProvisionError(
-                    f"--{flag.replace('_', '-')} is about the place of --to, and there is none",
-                    "name it: --to s3://bucket/prefix; for old buckets there is --from-profile PROFILE",
-                    ExitCode.USAGE,
-                )
-        return None
-    new = changed(deployment, given(place))
-    if problems := [spoken(problem).replace("--artifacts:", "--to:") for problem in validate(new)]:
-        raise ProvisionError("\n".join(problems), "see mlflow-provision move-artifacts --help", ExitCode.USAGE)
-    return new
-
-
-def _absolute(folder: str) -> str:
-    if not folder.startswith("/"):
-        raise ProvisionError(
-            f"--as-root {folder} is not an absolute folder of the host", "write it from the / on", ExitCode.USAGE
-        )
-    return folder
 
 
 def _confirmed(
