@@ -5,24 +5,21 @@ All of it happens in the folder `beside` and as the service user; nothing that a
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import os
 import shutil
-import sqlite3
 import time
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
 from mlflow_provision.agent.as_user import as_user
 from mlflow_provision.agent.command import CommandFailed
-from mlflow_provision.agent.databases import TRACKING, USERS, contents, inspection, migration, schema, settled, snapshot
+from mlflow_provision.agent.databases import TRACKING, USERS, migration, schema, settled, snapshot
 from mlflow_provision.agent.protocol import AgentError
-from mlflow_provision.agent.restore import current
 from mlflow_provision.agent.steps import Emit, amount, progress, step
+from mlflow_provision.agent.upgrade import copying
+from mlflow_provision.agent.upgrade.copying import Stopping
 from mlflow_provision.agent.upgrade.wanted import Wanted
 
-Stopping = Callable[[], bool]
 Migrate = Callable[[str, str, str], None]  # owner, tracking database, database of users or ""
 _SPARE = 128 << 20  # bytes that stay free for the server
 _ANOTHER = "mlflow-provision upgrade NAME --to VERSION"
@@ -69,7 +66,7 @@ def while_it_runs(wanted: Wanted, config: str, paths: dict[str, str], emit: Emit
     """The rehearsal: copies of databases that a server may be using, brought to the release that is wanted."""
     with step(emit, "copy", "databases copied, beside the server that runs") as told:
         tell = progress(emit, "copy")
-        taken = as_user(wanted.owner, lambda: _snapshots(wanted.beside, paths, tell, stopping), stopping)
+        taken = as_user(wanted.owner, lambda: copying.snapshots(wanted.beside, paths, tell, stopping), stopping)
         told.summary = amount(taken["bytes"])
 
     def migrate(owner: str, tracking: str, users: str) -> None:
@@ -81,16 +78,16 @@ def while_it_runs(wanted: Wanted, config: str, paths: dict[str, str], emit: Emit
 def while_it_stands(wanted: Wanted, migrate: Migrate, paths: dict[str, str], emit: Emit, stopping: Stopping) -> Copied:
     """The same with databases that nobody uses. They stay as they are, bit for bit; the copies are ready to be used."""
     with step(emit, "copy", "databases copied") as told:
-        taken = as_user(wanted.owner, lambda: _taken(wanted.beside, paths, stopping), stopping)
+        taken = as_user(wanted.owner, lambda: copying.taken(wanted.beside, paths, stopping), stopping)
         told.summary = amount(taken["bytes"])
     copied = _brought(wanted, migrate, taken, emit, stopping)
-    as_user(wanted.owner, lambda: _ready(wanted.beside))
+    as_user(wanted.owner, lambda: copying.ready(wanted.beside))
     return copied
 
 
 def clean(wanted: Wanted) -> None:
     """Remove the copies."""
-    as_user(wanted.owner, lambda: empty(wanted.beside))
+    as_user(wanted.owner, lambda: copying.empty(wanted.beside))
 
 
 def settle(wanted: Wanted) -> None:
@@ -98,15 +95,9 @@ def settle(wanted: Wanted) -> None:
     as_user(wanted.owner, lambda: settled.settle(wanted.beside))
 
 
-def empty(beside: str) -> None:
-    """The same, for who knows only the folder."""
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(beside)
-
-
 def revisions(paths: dict[str, str], owner: str) -> dict[str, str]:
     """Database → the revision of its schema; "" where it cannot be read."""
-    found: dict[str, str] = as_user(owner, lambda: {name: _revision(path) for name, path in paths.items()})
+    found: dict[str, str] = as_user(owner, lambda: {name: copying.revision(path) for name, path in paths.items()})
     return found
 
 
@@ -128,7 +119,9 @@ def _brought(wanted: Wanted, migrate: Migrate, taken: dict[str, Any], emit: Emit
         copied.seconds["migrate"] = round(time.monotonic() - started, 2)
     started = time.monotonic()
     with step(emit, "compare", "copies are whole, with every row") as told:
-        after = as_user(wanted.owner, lambda: _checked(wanted.beside, before, bool(outdated), stopping), stopping)
+        after = as_user(
+            wanted.owner, lambda: copying.checked(wanted.beside, before, bool(outdated), stopping), stopping
+        )
         _refuse_half_migrated(wanted, after)
         told.summary = ", ".join(
             f"{count} {what if count != 1 else what[:-1]}" for what, count in taken["rows"].items() if count
@@ -161,85 +154,3 @@ def _refuse_half_migrated(wanted: Wanted, found: dict[str, str]) -> None:
         heads = ", ".join(sorted(schema.known(wanted.release, name)[1]))
         if heads:
             raise AgentError(f"the migration left the {snapshot.title(name)} at {found[name]}, not at {heads}")
-
-
-def _snapshots(
-    beside: str, paths: dict[str, str], tell: Callable[[int, int], None], stopping: Stopping
-) -> dict[str, Any]:
-    def take(name: str, path: str, target: str) -> None:
-        snapshot.snapshot(name, path, target, tell, stopping)
-
-    return _all_taken(beside, paths, take, stopping)
-
-
-def _taken(beside: str, paths: dict[str, str], stopping: Stopping) -> dict[str, Any]:
-    return _all_taken(beside, paths, lambda name, path, target: contents.take(path, target), stopping)
-
-
-def _all_taken(
-    beside: str, paths: dict[str, str], take: Callable[[str, str, str], object], stopping: Stopping
-) -> dict[str, Any]:
-    """One copy to compare with, and one to work on. Those of users first: see `backup.make`."""
-    started = time.monotonic()
-    empty(beside)
-    os.makedirs(_before(beside), mode=0o700)
-    found: dict[str, Any] = {"schema": {}, "bytes": 0, "rows": {}}
-    for name in sorted(paths, key=lambda name: os.path.getsize(paths[name])):
-        copy = f"{_before(beside)}/{name}"
-        take(name, paths[name], copy)
-        look = functools.partial(_whole, copy, name, stopping)
-        found["schema"][name] = look().schema
-        found["bytes"] += os.path.getsize(copy)
-        with contents.reading(copy) as connection:
-            found["rows"].update(contents.counts(connection))
-        shutil.copyfile(copy, f"{beside}/{name}")
-        os.chmod(f"{beside}/{name}", 0o600)
-    found["seconds"] = round(time.monotonic() - started, 2)
-    return found
-
-
-def _whole(path: str, name: str, stopping: Stopping) -> inspection.Content:
-    try:
-        return inspection.content(path, inspection.THOROUGH, stopping)
-    except AgentError as error:
-        if error.kind != "damaged":
-            raise
-        hint = "mend it first, or bring back a good backup: mlflow-provision restore"
-        raise AgentError(f"the {snapshot.title(name)} is damaged: {error.message}", hint, "damaged") from None
-
-
-def _checked(beside: str, names: dict[str, str], migrated: bool, stopping: Stopping) -> dict[str, str]:
-    """Their revisions now. Raises AgentError for what a migration has broken or lost."""
-    found = {}
-    for name in names:
-        path = f"{beside}/{name}"
-        _closed(path)
-        found[name] = _whole(path, name, stopping).schema
-        lost = contents.differences(f"{_before(beside)}/{name}", path) if migrated else []
-        if lost:
-            message = f"the migration of the {snapshot.title(name)} loses data: {'; '.join(lost)}"
-            raise AgentError(message, "stay with the version that runs, and report this to MLflow", "damaged")
-    return found
-
-
-def _closed(path: str) -> None:
-    """All of it is in its own file: who only reads looks into no other."""
-    with contextlib.closing(sqlite3.connect(path, timeout=20)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-def _ready(beside: str) -> None:
-    shutil.rmtree(_before(beside))
-    settled.settle(beside)
-
-
-def _revision(path: str) -> str:
-    try:
-        with current.reading(path) as connection:
-            return inspection.schema(connection)
-    except sqlite3.Error:
-        return ""
-
-
-def _before(beside: str) -> str:
-    return f"{beside}/before"

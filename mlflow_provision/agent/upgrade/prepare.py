@@ -20,7 +20,8 @@ from mlflow_provision.agent.resources.file import replace
 from mlflow_provision.agent.resources.release import STAMP
 from mlflow_provision.agent.steps import Emit, step
 from mlflow_provision.agent.upgrade import copies, files, look, safety
-from mlflow_provision.agent.upgrade.copies import Copied, Stopping
+from mlflow_provision.agent.upgrade.copies import Copied
+from mlflow_provision.agent.upgrade.copying import Stopping
 from mlflow_provision.agent.upgrade.wanted import Wanted
 
 _IMPORTED = "lib/python*/site-packages/mlflow/server/auth/__pycache__"

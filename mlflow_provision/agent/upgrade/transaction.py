@@ -17,7 +17,8 @@ from mlflow_provision.agent.protocol import AgentError, words
 from mlflow_provision.agent.resources.base import Context
 from mlflow_provision.agent.steps import Emit, step
 from mlflow_provision.agent.upgrade import copies, drop_in, files, history, look, lost, prepare, safety, undo
-from mlflow_provision.agent.upgrade.copies import Copied, Migrate, Stopping
+from mlflow_provision.agent.upgrade.copies import Copied, Migrate
+from mlflow_provision.agent.upgrade.copying import Stopping
 from mlflow_provision.agent.upgrade.journal import STARTING, STOPPING, SWITCHING, VERIFYING, holding, journal_in
 from mlflow_provision.agent.upgrade.wanted import Wanted, service
 from mlflow_provision.agent.upgrade.watchdog import watched

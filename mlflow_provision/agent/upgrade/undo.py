@@ -18,7 +18,7 @@ from mlflow_provision.agent.databases.journal import Journal
 from mlflow_provision.agent.protocol import AgentError, Event
 from mlflow_provision.agent.restore import aside
 from mlflow_provision.agent.steps import Emit, step
-from mlflow_provision.agent.upgrade import copies, drop_in, files, prepare
+from mlflow_provision.agent.upgrade import copying, drop_in, files, prepare
 from mlflow_provision.agent.upgrade.journal import (
     PATIENCE,
     RETURNING,
@@ -87,7 +87,7 @@ def _gone_back(folder: str, noted: dict[str, Any], starts: bool) -> str:
         if noted["phase"] == VERIFYING:  # others may have written to the new databases
             noted["kept"] = f"{noted['old']}/failed"
         # First of all: a full disk may be why we go back.
-        as_user(noted["owner"], lambda: copies.empty(noted["beside"]))
+        as_user(noted["owner"], lambda: copying.empty(noted["beside"]))
         _write(journal, UNDOING, kept=noted["kept"])
         if starts:
             server.stop(lambda: False)
@@ -95,7 +95,7 @@ def _gone_back(folder: str, noted: dict[str, Any], starts: bool) -> str:
         files.put_back(noted["files"])
         _write(journal, RETURNING)
     drop_in.remove(noted["drop_in"])
-    as_user(noted["owner"], lambda: copies.empty(noted["beside"]))
+    as_user(noted["owner"], lambda: copying.empty(noted["beside"]))
     Path(folder, prepare.CONFIG).unlink(missing_ok=True)
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(f"{noted['entry']}/files")
