@@ -15,10 +15,11 @@ from mlflow_provision.blueprint.backup import operator_folder, settings_request
 from mlflow_provision.blueprint.changing import noted
 from mlflow_provision.config import Deployment, Secrets
 from mlflow_provision.config.deployment import OPERATOR
+from mlflow_provision.deployment_keys import with_keys
 from mlflow_provision.errors import ExitCode, ProvisionError
 from mlflow_provision.host import Host
 from mlflow_provision.layout import Layout
-from mlflow_provision.provision import Facts, apply_resources, look, password_unknown, with_keys
+from mlflow_provision.provision import Facts, apply_resources, look, password_unknown
 
 BY_HAND = "by hand"
 LATEST = "latest"

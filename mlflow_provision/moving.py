@@ -14,6 +14,7 @@ from mlflow_provision.aws import profile_keys
 from mlflow_provision.blueprint import moving as requests
 from mlflow_provision.blueprint.moving import DELETE, LOOK, LOOK_STORE, MOVE, RELOCATE, Move
 from mlflow_provision.config import Deployment, Secrets, load, save
+from mlflow_provision.deployment_keys import with_keys
 from mlflow_provision.errors import ExitCode, ProvisionError
 from mlflow_provision.host import Host
 from mlflow_provision.host.program import operator
@@ -24,7 +25,6 @@ from mlflow_provision.provision import (
     password_unknown,
     prepare,
     try_store,
-    with_keys,
 )
 
 

@@ -12,9 +12,10 @@ from mlflow_provision.backups import Backup, Reached
 from mlflow_provision.blueprint.backup import restore_request
 from mlflow_provision.config import Deployment, Secrets
 from mlflow_provision.config.deployment import OFF
+from mlflow_provision.deployment_keys import with_keys
 from mlflow_provision.errors import ExitCode, ProvisionError
 from mlflow_provision.host import Host
-from mlflow_provision.provision import look, with_keys, with_version
+from mlflow_provision.provision import look, with_version
 from mlflow_provision.version import numbers
 
 LOCAL = "local"

@@ -27,6 +27,7 @@ from mlflow_provision.blueprint.upgrading import (
 )
 from mlflow_provision.config import DEFAULT_MLFLOW_VERSION, Deployment, Secrets
 from mlflow_provision.config.rules.mlflow import version_problem
+from mlflow_provision.deployment_keys import with_keys
 from mlflow_provision.errors import ExitCode, ProvisionError
 from mlflow_provision.host import Host, answer
 from mlflow_provision.host.program import operator
@@ -37,7 +38,6 @@ from mlflow_provision.provision import (
     Facts,
     password_unknown,
     refuse,
-    with_keys,
     with_version,
 )
 from mlflow_provision.version import newer

@@ -14,9 +14,10 @@ from mlflow_provision.agent.protocol import Event
 from mlflow_provision.agent.resources import to_json
 from mlflow_provision.blueprint.adoption import adopting
 from mlflow_provision.config import Deployment, Secrets, generate_password, password_problem
+from mlflow_provision.deployment_keys import with_keys
 from mlflow_provision.host import Host, answer
 from mlflow_provision.host.program import operator
-from mlflow_provision.provision import Facts, Prepared, look, refuse, with_keys
+from mlflow_provision.provision import Facts, Prepared, look, refuse
 
 __all__ = [
     "Adoption",

@@ -30,7 +30,8 @@ def set_up(
     from mlflow_provision import restoring
     from mlflow_provision.cli.verified import verified
     from mlflow_provision.config import load
-    from mlflow_provision.provision import apply, prepare, with_keys
+    from mlflow_provision.deployment_keys import with_keys
+    from mlflow_provision.provision import apply, prepare
 
     deployment = restoring.fitting(site.deployment, wish.backup)
     # No timer yet: a backup of an empty server would be the latest one.
@@ -53,7 +54,8 @@ def set_up(
 def scheduled_again(console: Console, host: Host, secrets: Secrets, path: Path) -> None:
     """The host backs itself up as the deployment file says."""
     from mlflow_provision.config import load
-    from mlflow_provision.provision import apply, prepare, with_keys
+    from mlflow_provision.deployment_keys import with_keys
+    from mlflow_provision.provision import apply, prepare
 
     deployment = load(path)
     if deployment.backup.scheduled:

@@ -176,7 +176,8 @@ def carry_out(
 
 def prepared_for(console: Console, host: Host, want: Wanted, artifacts_moved: bool) -> Prepared:
     from mlflow_provision.config import load_secrets
-    from mlflow_provision.provision import prepare, with_keys
+    from mlflow_provision.deployment_keys import with_keys
+    from mlflow_provision.provision import prepare
 
     console.document.deployment = want.deployment.name
     known = load_secrets(want.secrets_beside) if want.secrets is None else want.secrets

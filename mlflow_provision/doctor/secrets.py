@@ -22,7 +22,7 @@ _EVERYBODYS = ("password", "admin", "mlflow", "changeme", "secret", "letmein", "
 def have_secrets(case: Case) -> Finding:
     """Load them into the case, as far as they are there."""
     from mlflow_provision.config import load_secrets, secrets_beside
-    from mlflow_provision.provision import with_keys
+    from mlflow_provision.deployment_keys import with_keys
 
     case.begin("credentials-here")
     if is_open(case):

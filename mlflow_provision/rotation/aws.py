@@ -22,9 +22,9 @@ from mlflow_provision.config import (
     secrets_beside,
     secrets_path,
 )
+from mlflow_provision.deployment_keys import with_keys
 from mlflow_provision.errors import ExitCode, ProvisionError
 from mlflow_provision.host import Host, answer
-from mlflow_provision.provision import with_keys
 
 ARTIFACTS, BACKUPS = "artifacts", "backups"
 PATIENCE = 30.0  # seconds until every part of AWS has heard of a new key; ten are usual
