@@ -49,6 +49,7 @@ _NOTES = (
     ("3.11.1", "the list of users can be asked for"),
     ("3.12.0", "roles; good passwords are remembered for a minute, which makes it many times faster"),
     ("3.13.0", "older API routes for permissions are gone: scripts that call them must change"),
+    ("3.13.0", "artifacts whose names are not ASCII can be downloaded"),
 )
 
 

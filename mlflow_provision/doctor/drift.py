@@ -13,6 +13,7 @@ from mlflow_provision.doctor.finding import BAD, OK, SKIPPED, UNKNOWN, WARN, Fin
 from mlflow_provision.errors import ExitCode, ProvisionError
 
 MOST_SHOWN = 8  # resources that differ
+_COPY = "deployment.toml"
 
 
 def resources(case: Case) -> list[Resource]:
@@ -83,5 +84,8 @@ def _judged(differing: list[Result], tool_version: str) -> Finding:
         shown.append(f"… and {len(differing) - MOST_SHOWN} more")
     if tool_version and tool_version != __version__:
         cause = f"It was set up by mlflow-provision {tool_version}; this is {__version__}, which makes it differently."
+        return found("drift", WARN, "\n".join(shown), cause)
+    if [one.step for one in differing] == [_COPY]:
+        cause = "Only the copy of the deployment file that backups take along is older: the server is as it should be."
         return found("drift", WARN, "\n".join(shown), cause)
     return found("drift", BAD, "\n".join(shown))

@@ -26,6 +26,8 @@ BACKUP_KEYS = Keys("AKIACANARYBACKUP7F3A9", "canaryBackupSecretAccessKey7f3a91/w
 PASSPHRASE = "canary-Backup-passphrase-7f3a91"
 PING = "canary-ping-7f3a91"  # the part of the URL that makes it secret
 JOB = f"mlflow-{SECOND}-backup"
+NEW_KEYS = Keys("AKIACANARYNEW7F3A91K", "canaryNewSecretAccessKey7f3a91/with+slash")
+ANAS = "canary-Password-of-ana-7f3a91"
 CONTROL = "canary-that-must-be-seen"
 
 
@@ -66,6 +68,7 @@ def story(host: LabHost, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
             _bad_days(host, operator)
             _backups(host, operator, backups)
             _backups_to_a_key(host, operator, identity, recipient)
+            before = _looked_after(host, operator)
             host.run(["python3", "-c", "import time; time.sleep(0.1)", CONTROL])
         places = [vault, host.path(FOLDER)]
         story = Story(host, operator, here, seen, places)
@@ -75,6 +78,8 @@ def story(host: LabHost, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         story.secrets |= {"passphrase": PASSPHRASE, "identity": identity, "ping": PING}
         story.secrets["derived"] = from_passphrase(PASSPHRASE, kdf_for("s3://backups/b", SECOND))
         story.secrets["generated"] = _value((operator.config / f"{SECOND}.secrets.toml").read_text(), "admin_password")
+        story.secrets |= {f"{name} before": secret for name, secret in before.items()}
+        story.secrets |= {"user": ANAS, "new key id": NEW_KEYS.key, "new secret key": NEW_KEYS.secret}
         for line in host.path(f"{BASE}/etc/secrets.env").read_text().splitlines():
             name, _, secret = line.partition("=")
             story.secrets[name] = secret
@@ -165,6 +170,37 @@ def _backups_to_a_key(host: LabHost, operator: Operator, identity: str, recipien
     operator.variables.clear()
 
 
+def _looked_after(host: LabHost, operator: Operator) -> dict[str, str]:
+    """What comes in the years after; the secrets that were exchanged for others."""
+    for command in (["doctor"], ["logs"], ["logs", "--errors"], ["audit", "--all"], ["gc", "--dry-run"]):
+        operator.run(*command[:1], NAME, *command[1:], "--debug", code=None)
+        operator.json(*command[:1], SECOND, *command[1:], code=None)
+    host.path(f"{BASE}/etc/secrets.env").chmod(0o640)
+    operator.run("doctor", NAME, "--fix", "--yes", "--debug", code=None)
+    operator.variables["MLFLOW_PROVISION_USER_PASSWORD"] = ANAS
+    operator.json("user", "add", "ana", SECOND, "--debug")
+    operator.run("user", "password", "ana", SECOND, "--debug")
+    operator.run("user", "add", "ana", SECOND, "--debug", code=1)  # there is one already
+    operator.variables.clear()
+    operator.variables |= {
+        "MLFLOW_PROVISION_NEW_AWS_ACCESS_KEY_ID": NEW_KEYS.key,
+        "MLFLOW_PROVISION_NEW_AWS_SECRET_ACCESS_KEY": NEW_KEYS.secret,
+    }
+    operator.run("rotate", "aws", NAME, "--yes", "--debug", code=1)  # the store does not know it
+    operator.variables.clear()
+    kept = operator.config / f"{SECOND}.secrets.toml"
+    own = host.path(f"/opt/mlflow/{SECOND}/etc/secrets.env")
+    before = {"generated": _value(kept.read_text(), "admin_password")}
+    before |= dict(line.split("=", 1) for line in own.read_text().splitlines())
+    operator.json("rotate", "password", SECOND, "--debug")
+    operator.run("rotate", "secret", SECOND, "--yes", "--debug")
+    operator.run("user", "password", "admin", SECOND, "--reset", "--debug")
+    operator.run("gc", SECOND, "--older-than", "0d", "--yes", "--debug")
+    operator.run("move-artifacts", SECOND, "--to", f"{FOLDER}-artifacts", "--yes", "--debug")
+    operator.run("rollback", SECOND, "--yes", "--debug", code=None)  # there is nothing to go back to
+    return before
+
+
 def _secrets_written_by_hand(host: LabHost, operator: Operator) -> None:
     """Into files where they belong, and where they do not."""
     credentials, auth, environment = (
@@ -201,7 +237,8 @@ def test_the_spy_sees_what_there_is_to_see(story: Story) -> None:
         "admin",
         "secret key",
     ]
-    assert len(story.secrets) == 16
+    assert len(story.secrets) == 16 + 3 + 3
+    assert len(set(story.secrets.values())) == len(story.secrets)
     assert f"mlflow/{SECOND}/agent.zip" in story.seen.all and "mlflow_provision backup now" in story.here.all
     assert all(len(secret) > 12 for secret in story.secrets.values())
 

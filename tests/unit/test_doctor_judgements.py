@@ -126,6 +126,14 @@ def test_drift_tells_what_differs() -> None:
     assert "… and 12 more" in many.evidence
 
 
+def test_a_copy_that_is_only_kept_is_no_fault() -> None:
+    """A place of backups that was just decided changes nothing of the server."""
+    copy = result("deployment.toml")
+    finding = _judged([copy], __version__)
+    assert finding.verdict == "warn" and "the server is as it should be" in finding.cause
+    assert _judged([copy, result("service")], __version__).verdict == "bad"
+
+
 def test_what_other_checks_tell_is_no_drift() -> None:
     one = case()
     differing = [result("service"), result("record")]
