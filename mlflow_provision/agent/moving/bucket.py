@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Callable, Iterator
 from urllib.parse import quote
 
 from mlflow_provision.agent.backup.stores.notes import Notes
-from mlflow_provision.agent.backup.stores.parts import Parts, take_back
+from mlflow_provision.agent.backup.stores.parts import Parts, take_back, written
 from mlflow_provision.agent.http import NoAnswer
 from mlflow_provision.agent.moving.places import Entry
 from mlflow_provision.agent.protocol import AgentError
@@ -84,15 +85,8 @@ class Objects:
         with self._told("s3:GetObject"):
             self.bucket.stream(self._key(name), sink)
 
-    @contextlib.contextmanager
-    def write(self, name: str, size: int) -> Iterator[Parts]:
-        parts = Parts(self.bucket, self._key(name), size, self.notes, lambda: self._told("s3:PutObject"))
-        try:
-            yield parts
-            parts.finish()
-        except BaseException:
-            parts.discard()
-            raise
+    def write(self, name: str, size: int) -> AbstractContextManager[Parts]:
+        return written(self.bucket, self._key(name), size, self.notes, lambda: self._told("s3:PutObject"))
 
     def delete(self, name: str) -> None:
         with self._told("s3:DeleteObject"):

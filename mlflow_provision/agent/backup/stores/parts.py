@@ -7,7 +7,7 @@ import queue
 import threading
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Callable
+from typing import Callable, Iterator
 
 from mlflow_provision.agent.backup.stores.notes import Note, Notes
 from mlflow_provision.agent.http import NoAnswer
@@ -70,6 +70,20 @@ class Parts:
         self._under_way.add(self._number, body)
         self._number += 1
         self._room = part_size(self._expected, self._number)
+
+
+@contextlib.contextmanager
+def written(
+    bucket: Bucket, key: str, expected: int, notes: Notes, told: Callable[[], AbstractContextManager[None]]
+) -> Iterator[Parts]:
+    """The object is there when the block has ended, and nothing of it when the block fails."""
+    parts = Parts(bucket, key, expected, notes, told)
+    try:
+        yield parts
+        parts.finish()
+    except BaseException:
+        parts.discard()
+        raise
 
 
 class _UnderWay:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+from contextlib import AbstractContextManager
 from typing import Callable, Iterator, Sequence
 from urllib.parse import urlsplit
 
 from mlflow_provision.agent.backup.settings import Place
 from mlflow_provision.agent.backup.stores.base import KIND, Entry, Missing, missing
 from mlflow_provision.agent.backup.stores.notes import Notes
-from mlflow_provision.agent.backup.stores.parts import Parts, take_back
+from mlflow_provision.agent.backup.stores.parts import Parts, take_back, written
 from mlflow_provision.agent.http import NoAnswer
 from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.s3 import Bucket, Credentials, S3Error, verdict
@@ -44,15 +45,9 @@ class S3Store:
         self._role = role
         self._notes = notes
 
-    @contextlib.contextmanager
-    def put(self, key: str, expected: int = 0) -> Iterator[Parts]:
-        parts = Parts(self._bucket, self._prefix + key, expected, self._notes, lambda: self._told("s3:PutObject"))
-        try:
-            yield parts
-            parts.finish()
-        except BaseException:
-            parts.discard()
-            raise
+    def put(self, key: str, expected: int = 0) -> AbstractContextManager[Parts]:
+        where = self._prefix + key
+        return written(self._bucket, where, expected, self._notes, lambda: self._told("s3:PutObject"))
 
     def get(self, key: str, sink: Callable[[bytes], object]) -> None:
         with self._told("s3:GetObject"):
