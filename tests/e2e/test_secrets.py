@@ -25,6 +25,7 @@ BY_HAND = ["canaryWrittenByHandIntoCredentials", "canaryWrittenByHandIntoComment
 BACKUP_KEYS = Keys("AKIACANARYBACKUP7F3A9", "canaryBackupSecretAccessKey7f3a91/with+slash")
 PASSPHRASE = "canary-Backup-passphrase-7f3a91"
 PING = "canary-ping-7f3a91"  # the part of the URL that makes it secret
+NAMES_OF_KEYS = {"key id"}  # `doctor` and `rotate aws` say which key is used
 JOB = f"mlflow-{SECOND}-backup"
 NEW_KEYS = Keys("AKIACANARYNEW7F3A91K", "canaryNewSecretAccessKey7f3a91/with+slash")
 ANAS = "canary-Password-of-ana-7f3a91"
@@ -251,9 +252,10 @@ def test_no_secret_in_an_argument_list_or_an_open_environment(story: Story) -> N
 def test_no_secret_was_printed(story: Story) -> None:
     shown = "".join(story.operator.shown)
     assert len(shown) > 20_000
-    assert story.found_in(shown) == []
+    assert set(story.found_in(shown)) <= NAMES_OF_KEYS
     assert "<secret>" in shown
-    assert story.found_in(re.sub(r"\s", "", shown)) == []  # nor over two lines of a narrow terminal
+    # nor over two lines of a narrow terminal
+    assert set(story.found_in(re.sub(r"\s", "", shown))) <= NAMES_OF_KEYS
 
 
 def test_no_secret_on_the_operators_disk_but_where_it_belongs(story: Story) -> None:
@@ -288,6 +290,11 @@ def test_secrets_are_on_the_host_only_where_they_are_needed(story: Story) -> Non
     where = {name: _files_with(story, "root", [secret]) for name, secret in story.secrets.items() if name not in own}
     expected: dict[str, list[str]] = {name: [] for name in where}
     expected["key id"] = expected["secret key"] = [f"{BASE}/etc/aws/credentials"]
+    aside = f"/opt/mlflow/{SECOND}/backup/before-"  # what a restore replaced, for the way back
+    for name in own:
+        (place,) = where.pop(f"{name} before")
+        assert place.startswith(aside) and story.host.path(place).stat().st_mode & 0o077 == 0
+        del expected[f"{name} before"]
     expected["ping"] = [f"/opt/mlflow/{SECOND}/etc/backup.json"]  # and neither what opens backups, nor keys of before
     assert where == expected
 
