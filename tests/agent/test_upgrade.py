@@ -421,3 +421,20 @@ def test_a_migration_that_fails_is_told_without_the_way_there(site: Site, monkey
         site.run("rehearse")
     assert raised.value.message.endswith("cannot migrate a copy of the databases:\nsa.Error: no\n[SQL: x]")
     assert raised.value.hint
+    with pytest.raises(AgentError, match=r"\[SQL: x\]\nNothing was changed: \w+ stays with MLflow 3"):
+        site.run()
+
+
+def test_a_request_to_stop_while_copies_are_migrated(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = site.state_of_files()
+
+    def stopped(*_: object) -> None:
+        raise AgentError("stopped while python was running", kind="interrupted")
+
+    monkeypatch.setattr("mlflow_provision.agent.databases.migration.migrate", stopped)
+    with pytest.raises(AgentError) as raised:
+        site.run()
+    told, state = raised.value.message.splitlines()
+    assert told == "stopped while copies of the databases were migrated" and state.startswith("Nothing was changed: ")
+    assert raised.value.kind == "interrupted"
+    assert site.state_of_files() == before

@@ -115,6 +115,10 @@ def _brought(wanted: Wanted, migrate: Migrate, taken: dict[str, Any], emit: Emit
                 migrate(wanted.owner, tracking, users)
             except CommandFailed as failure:
                 raise _unmigrated(wanted, failure) from None
+            except AgentError as error:
+                if error.kind == "interrupted":
+                    raise AgentError("stopped while copies of the databases were migrated", kind=error.kind) from None
+                raise
             told.summary = ", ".join(snapshot.title(name) for name in outdated)
         copied.seconds["migrate"] = round(time.monotonic() - started, 2)
     started = time.monotonic()

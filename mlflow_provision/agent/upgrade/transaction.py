@@ -71,8 +71,12 @@ def _entry(wanted: Wanted) -> dict[str, Any]:
 
 def _changed(wanted: Wanted, plan: _Plan, reason: str, operator: str, emit: Emit, stopping: Stopping) -> dict[str, Any]:
     with prepare.config(wanted) as config:
-        rehearsed = prepare.on_copies(wanted, config, plan.sources, emit, stopping)
-        backup = safety.back_up(wanted, reason, operator, emit, stopping)
+        try:
+            rehearsed = prepare.on_copies(wanted, config, plan.sources, emit, stopping)
+            backup = safety.back_up(wanted, reason, operator, emit, stopping)
+        except AgentError as error:
+            state = f"Nothing was changed: {wanted.deployment} stays with MLflow {prepare.current(wanted)['version']}"
+            raise AgentError(f"{error.message}\n{state}", error.hint, error.kind) from None
         journal = journal_in(wanted.folder)
         with contextlib.ExitStack() as stack:
             stack.enter_context(holding(journal))
