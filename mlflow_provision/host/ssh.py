@@ -13,7 +13,7 @@ from mlflow_provision.host.ask import NOBODY, Ask
 from mlflow_provision.host.exchange import Conversation
 from mlflow_provision.host.link import Dialer, Link
 from mlflow_provision.host.process import Process, Streams
-from mlflow_provision.host.program import AGENT, BOOTSTRAP, PYTHON_FLAGS
+from mlflow_provision.host.program import AGENT, BOOTSTRAP, PYTHON_FLAGS, squeeze_meanwhile
 from mlflow_provision.host.replies import Reply
 from mlflow_provision.host.settings import read_settings
 from mlflow_provision.host.sudo import WITH_PASSWORD, WITHOUT_PASSWORD, Sudo
@@ -34,6 +34,7 @@ class SshHost:
         agent: Path = AGENT,
     ) -> None:
         self.label = target
+        self._agent = agent
         self._settings = read_settings(target, identity_file)
         ssh = f"ssh -i {shlex.quote(identity_file)} {target}" if identity_file else f"ssh {target}"
         self._where = Where(target, ssh, self._settings.user)
@@ -47,6 +48,7 @@ class SshHost:
         if self._link is not None and not self._link.transport.is_active():
             self.close()
         if self._link is None:
+            squeeze_meanwhile(self._agent)
             self._link = self._dialer.open(self._settings, self._where)
         return self._link
 

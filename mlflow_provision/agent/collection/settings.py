@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import configparser
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlflow_provision.agent.protocol import AgentError
-from mlflow_provision.agent.s3 import Credentials
+
+if TYPE_CHECKING:
+    from mlflow_provision.agent.s3 import Credentials
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ def settings(data: dict[str, Any]) -> Settings:
 
 def keys_in(path: str, profile: str) -> Credentials:
     """The keys of a profile in an AWS credentials file."""
+    from mlflow_provision.agent.s3 import Credentials  # late: the operator asks for settings, and never for this
+
     parser = configparser.RawConfigParser()
     try:
         with open(path) as file:
