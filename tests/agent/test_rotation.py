@@ -130,9 +130,7 @@ def test_a_server_that_is_not_what_it_was_gets_the_old_ones_back(server: Server)
 
 def test_a_server_that_does_not_start_gets_the_old_ones_back(server: Server) -> None:
     once = server.folder / "once"
-    server.systemd.on(
-        "start", f"[ -e {once} ] || {{ touch {once}; become ActiveState failed; exit 1; }}; touch healthy"
-    )
+    server.systemd.on("start", f"[ -e {once} ] || {{ touch {once}; become NRestarts 3; exit; }}; touch healthy")
     with pytest.raises(AgentError, match="the old secrets are in use again"):
         server.rotate()
     server.assert_old()
