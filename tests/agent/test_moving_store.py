@@ -143,6 +143,29 @@ def test_what_clients_write_over_meanwhile_is_not_wrong(site: Store, monkeypatch
     assert site.applied == ["new"] and site.files()["1/r/artifacts/a.txt"] == "after" * 5
 
 
+def test_what_clients_delete_meanwhile_is_not_wrong(site: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was there when it was listed."""
+    answer = site.answer
+
+    def written_over_and_deleted(target: str) -> tuple[int, bytes]:
+        found = answer(target)
+        if target.endswith("/a.txt"):
+            (site.new / "1/r/artifacts/a.txt").unlink(missing_ok=True)
+            return 200, b"something else"
+        return found
+
+    monkeypatch.setattr(site, "answer", written_over_and_deleted)
+    site.move_to()
+    assert site.applied == ["new"] and set(site.files()) == {"1/models/m/artifacts/w"}
+
+
+def test_what_is_still_being_uploaded_is_no_artifact(site: Store) -> None:
+    """MLflow writes beside the place where it will be, and shows that to nobody."""
+    site.keep("1/r/artifacts/.artifact.uploading.x6c1lxpz", "half")
+    assert site.move_to()["files"] == 2
+    assert set(site.files()) == {"1/r/artifacts/a.txt", "1/models/m/artifacts/w"}
+
+
 def test_what_clients_sent_to_the_new_place_comes_back_with_it(site: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = site.answer
 

@@ -359,11 +359,11 @@ def writing(client: RealClient) -> Iterator[dict[str, dict[str, str]]]:
     with ThreadPoolExecutor(1) as pool:
         writer = pool.submit(client.run, WRITE, 900, stop=stop, begun=begun)
         try:
-            client.host.run(["sh", "-c", f"until test -e {begun}; do sleep 0.05; done"], timeout=60)
+            client.host.run(["sh", "-c", f"until test -e {begun}; do sleep 0.05; done"], timeout=300)
             yield wrote
         finally:
             client.host.run(["touch", stop])
-            wrote |= writer.result(120)
+            wrote |= writer.result(300)
 
 
 def modes(host: LabHost, folder: str) -> str:

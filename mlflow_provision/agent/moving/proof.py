@@ -80,13 +80,23 @@ def proved(
         if not thorough and found.bytes + files[name].size > _BYTES:
             continue
         given = readable.copied_sha256(client, name)
-        if given != sums.get(name) and given != _direct(ours, name):
+        if given != sums.get(name) and not _is(given, ours, name):
             odd[name] = units_of[name]
         found.files += 1
         found.bytes += files[name].size
     wrong = (name for name, unit in odd.items() if _wrong(client, ours, unit, name))
     found.wrong = tuple(itertools.islice(wrong, _ENOUGH))
     return found
+
+
+def _is(given: str, ours: Callable[[str], Place], name: str) -> bool:
+    """Is that the sum of what is there? Not of what somebody deletes or writes just now: it is looked at again."""
+    try:
+        return given == _direct(ours, name)
+    except AgentError as error:
+        if error.kind != "changed":
+            raise
+        return False
 
 
 def _wrong(client: Client, ours: Callable[[str], Place], unit: Unit, name: str) -> bool:
