@@ -40,7 +40,9 @@ def sockets(of: list[int]) -> set[str]:
 
 
 def name(pid: int) -> str:
-    """Name and number of a process, for people."""
+    """Name and number of a process, for people; 0 is one that we may not know."""
+    if not pid:
+        return "another program"
     try:
         return f"{Path(f'/proc/{pid}/comm').read_text().strip()} (process {pid})"
     except OSError:

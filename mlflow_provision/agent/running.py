@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Callable
 
+from mlflow_provision.agent import processes, sockets
 from mlflow_provision.agent.protocol import AgentError
 
 START_TIMEOUT = 180.0  # seconds; a first start on a small burstable box takes about a minute
@@ -50,13 +51,18 @@ def health(url: str, timeout: float = 2.0) -> str:
 
 
 def wait_healthy(
-    url: str, died: Callable[[], str], stopping: Callable[[], bool], timeout: float = START_TIMEOUT
+    url: str,
+    died: Callable[[], str],
+    stopping: Callable[[], bool],
+    timeout: float = START_TIMEOUT,
+    ours: Callable[[int], bool] = lambda pid: True,
 ) -> None:
-    """Wait until the server answers. `died` says why it never will ("" while it may); its words end the wait."""
+    """Wait until the server answers. `died` says why it never will ("" while it may); its words end the wait. `ours`:
+    is this a process of the server?"""
     deadline = time.monotonic() + timeout
     next_look = time.monotonic() + 0.5
     while True:
-        reason = health(url)
+        reason = health(url) or _stranger(url, ours)
         if not reason:
             return
         if time.monotonic() > next_look:
@@ -69,6 +75,15 @@ def wait_healthy(
         if time.monotonic() > deadline:
             raise AgentError(f"the server is running but not healthy after {timeout:.0f} s: {reason}", kind="unhealthy")
         time.sleep(0.1)
+
+
+def _stranger(url: str, ours: Callable[[int], bool]) -> str:
+    """Who answers in the server's place; "" when it is the server, or when this system does not tell who listens."""
+    port = int(url.rpartition(":")[2])
+    pids = [sockets.owner(listener.inode) for listener in sockets.listeners() if listener.port == port]
+    if not pids or any(pid and ours(pid) for pid in pids):
+        return ""
+    return f"port {port} is held by {processes.name(pids[0])}"
 
 
 _NOISE = ("Deprecat", "from starlette", "Registry store URI", "[MLflow] Security", "systemd[", "rich:")

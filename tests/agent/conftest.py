@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mlflow_provision.agent.resources import systemd_service
+from mlflow_provision.config import DEFAULT_MLFLOW_VERSION
 from tests.agent.fake_programs import FakePrograms
 from tests.agent.fake_systemd import FakeSystemd
 from tests.agent.health_page import HealthPage
@@ -48,9 +52,25 @@ def page() -> Iterator[HealthPage]:
 
 
 @pytest.fixture
-def systemd(tmp_path: Path, programs: FakePrograms, page: HealthPage) -> FakeSystemd:
+def systemd(tmp_path: Path, programs: FakePrograms, page: HealthPage, monkeypatch: pytest.MonkeyPatch) -> FakeSystemd:
     """A systemd whose only unit runs well."""
-    return FakeSystemd(tmp_path / "systemd", programs, page)
+    made = FakeSystemd(tmp_path / "systemd", programs, page)
+    monkeypatch.setattr(systemd_service, "unit_of", lambda pid: made.resource.unit)  # its page is ours
+    return made
+
+
+@pytest.fixture(scope="session")
+def mlflow_venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment with the MLflow that we install unless told otherwise."""
+    folder = tmp_path_factory.mktemp("release") / "venv"
+    wanted = f"mlflow[auth]=={DEFAULT_MLFLOW_VERSION}"
+    for argv in (
+        ["venv", "--python", sys.executable, str(folder)],
+        ["pip", "install", "--python", str(folder), wanted],
+    ):
+        done = subprocess.run(["uv", *argv], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    return folder
 
 
 @pytest.fixture

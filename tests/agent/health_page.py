@@ -11,11 +11,11 @@ from types import TracebackType
 class HealthPage:
     """Listens while it is `up`; answers with `status`, or with what `answer` says at that moment."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.status = 200
         self.answer: Callable[[], int] = lambda: self.status
         self.asked: list[str] = []
-        self._server = self._serve(0)
+        self._server = self._serve(port)
         self.port = int(self._server.server_address[1])
 
     @property

@@ -18,7 +18,9 @@ from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.resources import Context
 from mlflow_provision.agent.resources import background_process as module
 from mlflow_provision.agent.resources.absent import ProcessAbsent
+from mlflow_provision.agent.running import health
 from tests.agent.converge import found, gone, mend
+from tests.agent.health_page import HealthPage
 from tests.agent.tiny_server import TinyServer
 
 
@@ -62,6 +64,14 @@ def test_starting_what_runs_changes_nothing(server: TinyServer) -> None:
     pid = server.resource.start(never)["pid"]
     assert server.resource.start(never)["pid"] == pid
     assert server.resource.restart(never)["pid"] != pid
+
+
+def test_somebody_else_at_its_port_does_not_pass_for_it(server: TinyServer) -> None:
+    """It dies of the port that is taken, and this is told: the other one answers all the while."""
+    with HealthPage(server.port) as page, pytest.raises(AgentError, match="Address already in use"):
+        assert health(page.url) == ""
+        server.resource.start(never)
+    assert server.resource.status()["running"] is False
 
 
 def test_it_is_no_child_of_ours_and_keeps_running(server: TinyServer) -> None:

@@ -1,9 +1,8 @@
-"""The program that removes rows, with a real MLflow: set MLFLOW_PROVISION_TEST_VENV to a virtual environment of it."""
+"""The program that removes rows, with a real MLflow."""
 
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import subprocess
 from contextlib import closing
@@ -16,9 +15,6 @@ from mlflow_provision.agent.collection import rows
 from mlflow_provision.agent.collection.rows import Rows
 from mlflow_provision.agent.protocol import AgentError
 from tests.agent.collecting_site import Site
-
-VENV = os.environ.get("MLFLOW_PROVISION_TEST_VENV", "")
-pytestmark = pytest.mark.skipif(not VENV, reason="MLFLOW_PROVISION_TEST_VENV names no virtual environment")
 
 FILL = """
 import json, sys, time, warnings
@@ -46,9 +42,9 @@ CHILDREN = ("metrics", "latest_metrics", "params", "tags")
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def filled(tmp_path_factory: pytest.TempPathFactory, mlflow_venv: Path) -> tuple[Path, dict[str, Any]]:
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    argv = [f"{VENV}/bin/python", "-c", FILL, str(path)]
+    argv = [f"{mlflow_venv}/bin/python", "-c", FILL, str(path)]
     done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=120)
     return path, json.loads(done.stdout.splitlines()[-1])
 
@@ -58,7 +54,9 @@ def column(path: Path, query: str) -> list[Any]:
         return [row[0] for row in database.execute(query)]
 
 
-def test_what_was_deleted_goes_from_every_table(filled: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+def test_what_was_deleted_goes_from_every_table(
+    filled: tuple[Path, dict[str, Any]], mlflow_venv: Path, tmp_path: Path
+) -> None:
     path, made = filled
     site = Site(tmp_path / "root")
     site.tracking.write_bytes(path.read_bytes())
@@ -68,7 +66,7 @@ def test_what_was_deleted_goes_from_every_table(filled: tuple[Path, dict[str, An
         database.execute(f"{query} (?, ?, ?, ?, ?)", trace)
         database.execute("INSERT INTO trace_tags (request_id, key, value) VALUES ('tr-1', 'a', 'b')")
     (site.base / "release").rename(site.base / "stand-in")
-    (site.base / "release").symlink_to(VENV)
+    (site.base / "release").symlink_to(mlflow_venv)
     answer = site.collect(days=0)
     assert {key: answer["removed"][key] for key in ("experiments", "runs", "models", "traces")} == {
         "experiments": 1,
@@ -87,11 +85,13 @@ def test_what_was_deleted_goes_from_every_table(filled: tuple[Path, dict[str, An
     assert made["experiments"][1] not in map(str, column(site.tracking, "SELECT experiment_id FROM experiments"))
 
 
-def test_what_was_restored_is_left_alone(filled: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+def test_what_was_restored_is_left_alone(
+    filled: tuple[Path, dict[str, Any]], mlflow_venv: Path, tmp_path: Path
+) -> None:
     path, made = filled
     copy = tmp_path / "mlflow.db"
     copy.write_bytes(path.read_bytes())
-    with Rows(VENV, str(copy), lambda: False) as program:
+    with Rows(str(mlflow_venv), str(copy), lambda: False) as program:
         assert program.remove("run", made["runs"][1]) == rows.RESTORED
         assert program.remove("experiment", made["experiments"][0]) == rows.RESTORED
         assert program.remove("experiment", made["experiments"][1]) == rows.USED, "its runs come first"
@@ -101,7 +101,7 @@ def test_what_was_restored_is_left_alone(filled: tuple[Path, dict[str, Any]], tm
     assert len(column(copy, "SELECT run_uuid FROM runs")) == 4
 
 
-def test_a_schema_of_another_release(filled: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+def test_a_schema_of_another_release(filled: tuple[Path, dict[str, Any]], mlflow_venv: Path, tmp_path: Path) -> None:
     path, made = filled
     copy = tmp_path / "mlflow.db"
     copy.write_bytes(path.read_bytes())
@@ -109,6 +109,6 @@ def test_a_schema_of_another_release(filled: tuple[Path, dict[str, Any]], tmp_pa
         database.execute("UPDATE alembic_version SET version_num = '728d730b5ebd'")
     with (
         pytest.raises(AgentError, match="schema is not the one of this MLflow"),
-        Rows(VENV, str(copy), lambda: False) as program,
+        Rows(str(mlflow_venv), str(copy), lambda: False) as program,
     ):
         program.remove("run", made["runs"][0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import threading
@@ -170,6 +171,14 @@ def test_waiting_ends_when_there_is_nothing_to_wait_for(
     assert time.monotonic() - started < 2
     assert caught.value.kind == kind
     assert says in caught.value.message
+
+
+def test_somebody_else_who_answers_is_not_the_server(page: HealthPage) -> None:
+    with pytest.raises(AgentError, match=rf"not healthy after 1 s: port {page.port} is held by .*{os.getpid()}"):
+        wait_healthy(page.url, nothing, never, timeout=0.8, ours=lambda pid: pid != os.getpid())
+    with pytest.raises(AgentError, match="the reason"):
+        wait_healthy(page.url, lambda: "the reason", never, ours=lambda pid: False)
+    wait_healthy(page.url, nothing, never, ours=lambda pid: pid == os.getpid())
 
 
 def why(crash: str) -> str:

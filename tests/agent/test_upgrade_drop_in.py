@@ -13,7 +13,7 @@ import pytest
 from mlflow_provision.agent.databases.journal import Journal
 from mlflow_provision.agent.protocol import AgentError, Start
 from mlflow_provision.agent.upgrade import serve
-from mlflow_provision.agent.upgrade.journal import STARTING, SWITCHING, holding, journal_in
+from mlflow_provision.agent.upgrade.journal import STARTING, STOPPING, SWITCHING, holding, journal_in
 from tests.agent.fake_programs import FakePrograms
 from tests.agent.upgrading import NEW_RELEASE, OLD, OLD_RELEASE, Site, held, play
 
@@ -56,6 +56,43 @@ def test_it_is_there_exactly_as_long_as_it_matters(site: Site, programs: FakePro
     assert not drop_in(site).parent.exists()
     assert programs.calls == ["systemctl daemon-reload"] * 3  # with it, with the new files, without it
     assert site.running == NEW_RELEASE
+
+
+def test_it_is_there_before_the_journal(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that loses its power in between comes back as if nothing had been."""
+    seen, written = {}, Journal.write
+
+    def write(self: Journal, phase: str, **more: Any) -> None:
+        seen[phase] = command(drop_in(site).read_text())
+        if phase == STOPPING:
+            assert subprocess.run(seen[phase], timeout=60, check=False, cwd="/").returncode == 0
+            assert drop_in(site).exists()  # somebody is at work
+        written(self, phase, **more)
+
+    monkeypatch.setattr(Journal, "write", write)
+    upgrade(site, {})
+    assert STOPPING in seen
+    drop_in(site).parent.mkdir(parents=True)
+    drop_in(site).touch()
+    assert subprocess.run(seen[STOPPING], timeout=60, check=False, cwd="/").returncode == 0
+    assert not drop_in(site).parent.exists()
+
+
+@pytest.mark.parametrize("name", ["write", "end"])
+def test_it_goes_when_the_upgrade_fails_before_or_after_its_journal(
+    site: Site, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    done = getattr(Journal, name)
+
+    def fails(self: Journal, *arguments: Any, **more: Any) -> None:
+        if name == "end":
+            done(self)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Journal, name, fails)
+    with pytest.raises(AgentError, match="No space left"):
+        upgrade(site, {})
+    assert not drop_in(site).parent.exists()
 
 
 def test_it_goes_when_the_upgrade_goes_back(site: Site) -> None:

@@ -1,4 +1,4 @@
-"""A verification of a real MLflow. Set MLFLOW_PROVISION_TEST_VENV to a virtual environment with `mlflow[auth]`."""
+"""A verification of a real MLflow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from mlflow_provision.agent import running
+from mlflow_provision.agent import process_group, running
 from mlflow_provision.agent.http import Client
 from mlflow_provision.agent.protocol import Event, Result
 from mlflow_provision.agent.verify import verify
@@ -25,15 +25,15 @@ from tests.lab.server import free_port
 PASSWORD = "correct horse battery"
 NAME = "mlflow.example.com"
 
-pytestmark = pytest.mark.skipif(
-    not os.environ.get("MLFLOW_PROVISION_TEST_VENV"), reason="MLFLOW_PROVISION_TEST_VENV names no virtual environment"
-)
-
 
 @dataclass
 class Server:
     folder: Path
     port: int
+
+    @property
+    def pid_file(self) -> str:
+        return str(self.folder / "server.pid")
 
     @property
     def url(self) -> str:
@@ -42,7 +42,7 @@ class Server:
     def verify(self, **changes: Any) -> dict[str, Result]:
         events: list[Event] = []
         log = {"kind": "BackgroundProcess", "log": str(self.folder / "log"), "watched": [], "restart_on": []}
-        empty = dict.fromkeys(("id", "script", "url", "pid_file", "started_with"), "")
+        empty = dict.fromkeys(("id", "script", "url", "started_with"), "")
         data = {
             "url": self.url,
             "listen": "127.0.0.1",
@@ -51,7 +51,7 @@ class Server:
             "password": PASSWORD,
             "hosts": [f"localhost:{self.port}", f"{NAME}:{self.port}"],
             "origins": [f"http://localhost:{self.port}", f"http://{NAME}:{self.port}"],
-            "service": {**log, **empty},
+            "service": {**log, **empty, "pid_file": self.pid_file},
             "databases": {name: str(self.folder / f"{name}.db") for name in ("tracking", "auth")},
         }
         verify({**data, **changes}, events.append)
@@ -72,7 +72,7 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory, mlflow_venv: Path) -> Iterator[Server]:
     found = Server(tmp_path_factory.mktemp("mlflow"), free_port("127.0.0.1"))
     settings = {
         "default_permission": "READ",
@@ -93,16 +93,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "MLFLOW_SERVER_ALLOWED_HOSTS": f"{NAME},{NAME}:*,localhost,localhost:*,127.0.0.1,127.0.0.1:*",
         "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": f"http://{NAME}:{found.port}",
     }
-    python = Path(os.environ["MLFLOW_PROVISION_TEST_VENV"]) / "bin" / "python"
-    argv = [str(python), "-m", "mlflow", "server", "--app-name", "basic-auth", "--workers", "1"]
+    argv = [str(mlflow_venv / "bin" / "python"), "-m", "mlflow", "server", "--app-name", "basic-auth", "--workers", "1"]
     argv += ["--port", str(found.port), "--backend-store-uri", f"sqlite:///{found.folder}/tracking.db"]
     argv += ["--artifacts-destination", str(found.folder / "artifacts")]
     with (found.folder / "log").open("wb") as log:
         process = subprocess.Popen(
             argv, env={**os.environ, **environment}, stdout=log, stderr=log, start_new_session=True
         )
+    process_group.remember(found.pid_file, process.pid)
     try:
-        running.wait_healthy(found.url, lambda: "", lambda: process.poll() is not None, timeout=60)
+        running.wait_healthy(found.url, lambda: "", lambda: process.poll() is not None, timeout=120)
         yield found
     finally:
         os.killpg(process.pid, signal.SIGTERM)

@@ -57,7 +57,7 @@ def test_bound_where_it_should_be(listening: list[Listener], listen: str, addres
         ([Listener("0.0.0.0", 5000, "ours")], "found it bound at 0.0.0.0"),
         ([Listener("127.0.0.1", 5000, "ours"), Listener("10.0.0.5", 5000, "x")], "also bound at 10.0.0.5"),
         ([Listener("127.0.0.1", 5000, "ours"), Listener("0.0.0.0", 8080, "ours too")], "also listens on 0.0.0.0:8080"),
-        ([Listener("127.0.0.1", 5000, "theirs")], f"(pid {os.getpid()}), not by the server"),
+        ([Listener("127.0.0.1", 5000, "theirs")], f"(process {os.getpid()}), not by the server"),
     ],
     ids=("nobody", "another-address", "two-addresses", "two-ports", "another-program"),  # the same in every process
 )
@@ -66,6 +66,18 @@ def test_bound_otherwise(listening: list[Listener], found: list[Listener], words
     with pytest.raises(Failed) as caught:
         service.port(server())
     assert words in str(caught.value)
+
+
+def test_whoever_holds_the_port_of_a_server_that_is_gone(
+    listening: list[Listener], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listening.append(Listener("127.0.0.1", 5000, "theirs"))
+    monkeypatch.setattr(processes, "sockets", lambda pids: set())
+    monkeypatch.setattr(service, "_pids", lambda target: [])
+    with pytest.raises(Failed, match="not by the server"):
+        service.port(server())
+    monkeypatch.setattr(service, "_pids", lambda target: None)
+    assert service.port(server()) == "127.0.0.1:5000"
 
 
 class Systemd:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from mlflow_provision.host.hops import HOPS, PYTHON
+from tests.e2e.at_home import at_home
 from tests.e2e.doctored import examine, finds
 from tests.e2e.operator import Operator
 
@@ -17,12 +18,8 @@ NAME = "mine"
 
 @pytest.fixture(scope="module")
 def person(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
-    operator = Operator(tmp_path_factory.mktemp("person"))
-    try:
-        operator.run("setup", "local", "--scope", "user", "--name", NAME, "--yes")
+    with at_home(tmp_path_factory.mktemp("person"), NAME) as operator:
         yield operator
-    finally:
-        operator.run("destroy", NAME, "--delete-data", "--yes")
 
 
 def test_a_healthy_server(person: Operator) -> None:

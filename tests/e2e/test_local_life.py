@@ -12,6 +12,7 @@ import pytest
 from mlflow_provision.agent.http import Client
 from mlflow_provision.config import DEFAULT_MLFLOW_VERSION as NEW
 from tests.e2e import teamwork
+from tests.e2e.at_home import at_home
 from tests.e2e.operator import Operator
 
 NAME, OLD = "mine", "3.12.0"
@@ -25,7 +26,7 @@ class Life:
 
     def json(self, *arguments: str, code: int | None = 0) -> dict[str, Any]:
         """A command about that server."""
-        return self.operator.json(*arguments[:1], *_words(arguments), code=code)
+        return self.operator.json(*_about(arguments), code=code)
 
     @property
     def status(self) -> dict[str, Any]:
@@ -45,21 +46,16 @@ class Life:
         return self.operator.home / "mlflow" / inside
 
 
-def _words(arguments: tuple[str, ...]) -> tuple[str, ...]:
+def _about(arguments: tuple[str, ...]) -> tuple[str, ...]:
     """The name comes after the command and the words of it, and before the options."""
     options = next((number for number, one in enumerate(arguments) if one.startswith("-")), len(arguments))
-    return (*arguments[1:options], NAME, *arguments[options:])
+    return (*arguments[:options], NAME, *arguments[options:])
 
 
 @pytest.fixture(scope="module")
 def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
-    operator = Operator(tmp_path_factory.mktemp("home"))
-    options = ("--scope", "user", "--name", NAME, "--mlflow-version", OLD)
-    try:
-        operator.run("setup", "local", *options, "--yes")
+    with at_home(tmp_path_factory.mktemp("home"), NAME, "--mlflow-version", OLD) as operator:
         yield Life(operator, teamwork.make(teamwork.at_home(operator, NAME)))
-    finally:
-        operator.run("destroy", NAME, "--delete-data", "--yes")
     assert not (operator.home / "mlflow").exists()
 
 

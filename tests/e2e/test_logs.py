@@ -17,6 +17,7 @@ import pytest
 
 from mlflow_provision.agent.logs.mask import STARS
 from tests.e2e import teamwork
+from tests.e2e.at_home import at_home
 from tests.e2e.operator import Operator
 from tests.e2e.prepared import Prepared
 from tests.e2e.served import NAME, UNIT, Served
@@ -207,12 +208,8 @@ def test_no_secret_is_shown(served: Served, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def person(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
     """Somebody with a server in their home on this machine."""
-    operator = Operator(tmp_path_factory.mktemp("person"))
-    try:
-        operator.run("setup", "local", "--scope", "user", "--name", MINE, "--yes")
+    with at_home(tmp_path_factory.mktemp("person"), MINE) as operator:
         yield operator
-    finally:
-        operator.run("destroy", MINE, "--delete-data", "--yes")
 
 
 def shown_lines(operator: Operator) -> list[str]:

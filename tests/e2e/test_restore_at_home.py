@@ -8,6 +8,7 @@ import pytest
 
 from mlflow_provision.agent.http import Client
 from tests.e2e import teamwork
+from tests.e2e.at_home import at_home
 from tests.e2e.operator import Operator
 
 NAME = "mine"
@@ -15,12 +16,8 @@ NAME = "mine"
 
 @pytest.fixture(scope="module")
 def person(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
-    operator = Operator(tmp_path_factory.mktemp("person"))
-    try:
-        operator.run("setup", "local", "--scope", "user", "--name", NAME, "--yes")
+    with at_home(tmp_path_factory.mktemp("person"), NAME) as operator:
         yield operator
-    finally:
-        operator.run("destroy", NAME, "--delete-data", "--yes")
 
 
 def test_back_to_a_backup_and_back_again(person: Operator) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from mlflow_provision.agent.databases import schema
 from mlflow_provision.config import DEFAULT_MLFLOW_VERSION as NEW
+from tests.e2e.at_home import at_home
 from tests.e2e.older import Aged, laid
 from tests.e2e.operator import Operator
 from tests.e2e.people import EXPERIMENT
@@ -57,15 +58,10 @@ def ten(host: LabHost, operator: Operator) -> Aged:
 
 
 @pytest.fixture(scope="module")
-def at_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aged]:
+def person_at_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aged]:
     """On this machine, without root or systemd."""
-    person = Operator(tmp_path_factory.mktemp("person"))
-    try:
-        options = ("--scope", "user", "--name", "mine", "--mlflow-version", "3.12.0")
-        person.run("setup", "local", *options, "--yes")
+    with at_home(tmp_path_factory.mktemp("person"), "mine", "--mlflow-version", "3.12.0") as person:
         yield Aged(person, "mine", "3.12.0").filled()
-    finally:
-        person.run("destroy", "mine", "--delete-data", "--yes")
 
 
 def test_a_rehearsal_leaves_only_the_release(host: LabHost, two: Aged) -> None:
@@ -84,7 +80,7 @@ def test_a_rehearsal_leaves_only_the_release(host: LabHost, two: Aged) -> None:
     assert two.operator.json("upgrade", two.name, "--dry-run")["plan"]["look"]["target"]["installed"] is True
 
 
-@pytest.mark.parametrize("old", ["two", "ten", "at_home"])
+@pytest.mark.parametrize("old", ["two", "ten", "person_at_home"])
 def test_everything_is_there_afterwards(old: str, request: pytest.FixtureRequest) -> None:
     """Runs, metrics, artifacts, models, users and what they may do: by the old client and by the new one."""
     aged: Aged = request.getfixturevalue(old)

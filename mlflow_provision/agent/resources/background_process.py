@@ -119,7 +119,7 @@ class BackgroundProcess:
             return "" if self._pid() else last_words()
 
         try:
-            running.wait_healthy(self.url, died, stopping)
+            running.wait_healthy(self.url, died, stopping, ours=lambda pid: pid in self.pids())
         except AgentError as error:
             said = f"; it said:\n{last_words()}" if error.kind == "unhealthy" else ""
             raise AgentError(error.message + said, error.hint or f"read more: less {self.log}", error.kind) from None

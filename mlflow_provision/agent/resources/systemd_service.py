@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 from mlflow_provision.agent import command, running
+from mlflow_provision.agent.cgroup import unit_of
 from mlflow_provision.agent.memory import proportional
 from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.resources.base import Change, Context
@@ -131,11 +132,14 @@ class SystemdService:
         before = int(self._show()["NRestarts"] or 0)
         command.run(["systemctl", "--no-block", "start", self.unit])
         try:
-            running.wait_healthy(self.url, lambda: self._died(before), stopping)
+            running.wait_healthy(self.url, lambda: self._died(before), stopping, ours=self._is_ours)
         except AgentError as error:
             hint = f"read more: sudo journalctl -u {self.unit} -n 200"
             said = f"; it said:\n{self._last_words()}" if error.kind == "unhealthy" else ""
             raise AgentError(error.message + said, error.hint or hint, error.kind) from None
+
+    def _is_ours(self, pid: int) -> bool:
+        return unit_of(pid) == self.unit
 
     def _died(self, restarts_before: int) -> str:
         state = self._show()

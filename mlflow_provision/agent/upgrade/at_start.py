@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
+from mlflow_provision.agent.databases.journal import Journal
 from mlflow_provision.agent.protocol import AgentError, in_words
-from mlflow_provision.agent.upgrade import undo
+from mlflow_provision.agent.upgrade import drop_in, undo
 from mlflow_provision.agent.upgrade.journal import MAY_START, holding, journal_in
 
 _CLONE_NEWNS = 0x00020000  # include/uapi/linux/sched.h
@@ -16,13 +18,14 @@ def main() -> None:
     """Go back from an upgrade that nobody works on any more. Exit code 0: the server may start."""
     os.umask(0o022)
     _see_as_the_host_does()
-    sys.exit(allowed(sys.argv[2]))
+    sys.exit(allowed(*sys.argv[2:]))
 
 
-def allowed(folder: str) -> int:
-    """0 when the server may start with what is there now, else 1."""
+def allowed(folder: str, called_by: str = "") -> int:
+    """0 when the server may start with what is there now, else 1. `called_by`: the drop-in."""
     journal = journal_in(folder)
     if not journal.read():
+        _forget(journal, called_by)
         return 0
     try:
         with holding(journal):
@@ -35,6 +38,13 @@ def allowed(folder: str) -> int:
             return 0 if journal.phase in MAY_START else 1
         print(error.message if isinstance(error, AgentError) else in_words(error), file=sys.stderr, flush=True)
         return 1
+
+
+def _forget(journal: Journal, path: str) -> None:
+    """The upgrade ended before its journal began: nothing else will remove its drop-in."""
+    with contextlib.suppress(AgentError, OSError), holding(journal):
+        if not journal.read():
+            drop_in.remove(path)
 
 
 def _see_as_the_host_does() -> None:

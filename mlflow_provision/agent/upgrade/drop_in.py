@@ -23,7 +23,7 @@ _PROGRAM = (
 # `+`: as root, and outside of what the service is shut into. All paths are free of blanks and specials.
 _TEXT = """# {signature}: only while an upgrade is under way.
 [Service]
-ExecStartPre=+{python} -BEsSu -c "{program}" {agent} {folder}
+ExecStartPre=+{python} -BEsSu -c "{program}" {agent} {folder} {drop_in}
 """
 
 
@@ -41,7 +41,7 @@ def install(drop_in: str, folder: str) -> None:
         agent.apply(Context())
     os.makedirs(os.path.dirname(drop_in), mode=0o755, exist_ok=True)
     values = {"signature": SIGNATURE, "python": sys.executable, "program": _PROGRAM}
-    replace(drop_in, _TEXT.format(agent=agent.path, folder=folder, **values), 0o644)
+    replace(drop_in, _TEXT.format(agent=agent.path, folder=folder, drop_in=drop_in, **values), 0o644)
     reload(drop_in)
 
 

@@ -134,6 +134,8 @@ def _begun(wanted: Wanted, plan: _Plan, backup: str) -> dict[str, Any]:
         "backup": backup,
         "backup_place": wanted.backups.place.destination,
     }
+    # First: without it, a host that loses its power now would come back with a journal that nobody ends.
+    drop_in.install(noted["drop_in"], wanted.folder)
     journal_in(wanted.folder).write(STOPPING, **noted)
     return noted
 
@@ -151,7 +153,6 @@ def _done(
     from mlflow_provision.agent.verify import passed
 
     journal, server = journal_in(wanted.folder), service(wanted.service)
-    drop_in.install(noted["drop_in"], wanted.folder)
     stopped = time.monotonic()
     with step(emit, "stop", f"{server.title} stopped"):
         server.stop(lambda: False)
@@ -238,6 +239,8 @@ def _failed(wanted: Wanted, error: BaseException, emit: Emit) -> AgentError:
     """The error that ends the request, after the way back; it says how things stand."""
     if not journal_in(wanted.folder).phase:
         # Nothing was touched, or all of it is done.
+        with contextlib.suppress(AgentError, OSError):
+            drop_in.remove(drop_in.path(wanted.units, wanted.unit))
         return AgentError(*words(error))
     again = f"see what is wrong: mlflow-provision doctor {wanted.deployment}; then run the same command again"
     return way_back.gone(error, lambda: undo.go_back(wanted.folder, emit), again)

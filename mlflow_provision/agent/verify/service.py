@@ -36,9 +36,11 @@ def port(target: Target) -> str:
     elsewhere = [listener.address for listener in here if listener not in right]
     if elsewhere:
         raise Failed("port {} is also bound at {}".format(target.port, ", ".join(elsewhere)))
-    ours = processes.sockets(_pids(target))
-    if ours and not any(listener.inode in ours for listener in right):
-        raise Failed(f"port {target.port} is held by {_name(sockets.owner(right[0].inode))}, not by the server")
+    pids = _pids(target)
+    ours = processes.sockets(pids or [])
+    if pids is not None and (ours or not pids) and not any(listener.inode in ours for listener in right):
+        holder = processes.name(sockets.owner(right[0].inode))
+        raise Failed(f"port {target.port} is held by {holder}, not by the server")
     more = [
         f"{listener.address}:{listener.port}"
         for listener in everybody
@@ -94,20 +96,14 @@ def _show(unit: str) -> dict[str, str]:
     return {name: state.get(name, "") for name in names}
 
 
-def _pids(target: Target) -> list[int]:
+def _pids(target: Target) -> list[int] | None:
+    """The processes of the server; None when we may not know."""
     if target.service is None:
-        return []
+        return None
     from mlflow_provision.agent.resources import from_json
 
     pids: list[int] = getattr(from_json(target.service), "pids", list)()
     return pids
-
-
-def _name(pid: int) -> str:
-    try:
-        return f"{Path(f'/proc/{pid}/comm').read_text().strip()} (pid {pid})"
-    except OSError:
-        return "another program"
 
 
 def _plain(address: str) -> str:
