@@ -31,10 +31,21 @@ def become(user):
 # Only root may write the bytecode beside the modules: with it every start, and every migration, takes half the time.
 _IMPORT = """
 import sqlalchemy.orm, alembic.command, mlflow.store.db.utils, mlflow.server.auth.sqlalchemy_store
-try:
-    import mlflow.server.fastapi_app
-except ImportError:
-    pass
+"""
+# What a server imports beside that, and what alembic loads by itself; the last of it tells that this was done before.
+SERVER_IMPORT = """
+import compileall, importlib, importlib.util, os
+last = importlib.util.find_spec("docker")
+if not (last and os.path.exists(last.cached)):
+    uvicorn = ("main", "lifespan.on", "loops.auto", "protocols.http.auto", "protocols.websockets.auto")
+    for name in ["mlflow.server.fastapi_app", "mlflow.cli", *("uvicorn." + name for name in uvicorn)]:
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            pass
+    for folder in ("store/db_migrations", "server/auth/db"):
+        compileall.compile_dir(os.path.join(os.path.dirname(mlflow.__file__), folder), quiet=2)
+    import docker
 """
 _WAITS = f"print({command.READY!r}, flush=True)\n"
 
@@ -74,4 +85,4 @@ def _environment(release: str, config: str) -> dict[str, str]:
 
 def first_import(release: str, config: str, stopping: Callable[[], bool]) -> None:
     """Import once all that a server imports, as whoever may write into the release."""
-    run(release, config, _IMPORT, {}, stopping)
+    run(release, config, _IMPORT + SERVER_IMPORT, {}, stopping)

@@ -14,6 +14,11 @@ BASE = f"/opt/mlflow/{NAME}"
 
 
 @pytest.fixture(scope="module")
+def host(blank_host: LabHost) -> LabHost:
+    return blank_host
+
+
+@pytest.fixture(scope="module")
 def operator(host: LabHost, tmp_path_factory: pytest.TempPathFactory) -> Operator:
     return Operator(tmp_path_factory.mktemp("operator"), host.ssh_config)
 
@@ -50,6 +55,16 @@ def test_the_unit_is_hardened_and_nothing_runs_as_root(host: LabHost, server: Op
     assert float(exposure.split(": ")[1].split()[0]) < 2.0
     owners = host.run(["ps", "-C", "python", "-o", "user:20="]).stdout.split()
     assert set(owners) == {f"mlflow-{NAME}"}
+
+
+def test_a_start_finds_all_that_it_imports_compiled(host: LabHost, server: Operator) -> None:
+    """Only root may write bytecode there: what setup leaves out, the server would compile at each of its starts."""
+    (site,) = host.path("/opt/mlflow/releases").glob("*/lib/python3*/site-packages")
+    migrations = [str(path.relative_to(site)) for path in site.glob("mlflow/*/**/versions/*.py")]
+    assert len(migrations) > 60
+    for module in ("mlflow/cli/__init__.py", "mlflow/server/auth/__init__.py", "uvicorn/main.py", *migrations):
+        folder, _, name = module.rpartition("/")
+        assert list((site / folder / "__pycache__").glob(f"{name[:-3]}.*.pyc")), module
 
 
 def test_the_admin_password_does_not_stay_on_the_host(host: LabHost, server: Operator) -> None:
