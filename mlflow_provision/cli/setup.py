@@ -169,8 +169,9 @@ def carry_out(
         say_unchanged(console, prepared)
         return
     changed = _apply(console, host, prepared)
-    # Whoever uses a server that went on running is not disturbed by a kill.
-    verified(console, host, prepared, kill="service" in changed)
+    # Users wait for each start: one more, to prove that a killed server comes back, only where that may have changed.
+    kill = "service" in changed and (prepared.first or bool(changed & {"unit", "start-script"}))
+    verified(console, host, prepared, kill)
     say_ending(console, want, prepared, changes)
 
 

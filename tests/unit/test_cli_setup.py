@@ -81,10 +81,22 @@ def test_a_quick_look_that_fails_is_an_error(command_line: CommandLine) -> None:
     assert "FAILED  is healthy" in result.stdout and "1 check of 3 failed" in result.stderr
 
 
-@pytest.mark.parametrize(("pending", "kill"), [("service", True), ("etc", False)])
-def test_only_a_server_that_was_restarted_anyway_is_killed(command_line: CommandLine, pending: str, kill: bool) -> None:
+@pytest.mark.parametrize(
+    ("first", "pending", "kill"),
+    [
+        (True, {"server-env", "service"}, True),
+        (False, {"server-env", "service"}, False),
+        (False, {"unit", "service"}, True),
+        (False, {"start-script", "service"}, True),
+        (False, {"etc"}, False),
+    ],
+)
+def test_a_server_is_killed_only_where_what_brings_it_back_may_have_changed(
+    command_line: CommandLine, first: bool, pending: set[str], kill: bool
+) -> None:
     command_line.known()
-    command_line.host.pending = {pending}
+    command_line.host.changed_facts["applied"] = None if first else {"version": "0.1"}
+    command_line.host.pending = pending
     command_line.run("setup", "server", "--yes")
     assert command_line.host.requests[-1][1]["kill"] is kill
 
