@@ -198,6 +198,16 @@ def test_sockets_pipes_and_devices_are_left_out_and_said(some: Box) -> None:
     assert found.files == 3
 
 
+def test_what_is_just_being_written_is_no_artifact(some: Box) -> None:
+    """Neither MLflow's uploads nor what a restore or a move is writing: it has another name when it is whole."""
+    some.write("1/aa/artifacts/.artifact.uploading.x6c1lxpz", "half")
+    some.write("1/aa/artifacts/.mlflow-provision-part-0a1b", "half")
+    some.write("1/aa/artifacts/.mlflow-provision-part", "half")
+    some.write("1/aa/artifacts/.artifact", "whole")
+    assert some.back_up().files == 4
+    assert not [path for path in entries(some) if b"uploading" in path or b"provision" in path]
+
+
 def test_the_folder_itself_may_be_behind_a_link(some: Box, tmp_path: Path) -> None:
     some.folder.rename(tmp_path / "large disk")
     (some.folder).symlink_to(tmp_path / "large disk")

@@ -19,9 +19,6 @@ from mlflow_provision.agent.protocol import AgentError, in_words, way_out
 LINK = "link"  # kind of the AgentError about something that cannot be taken for an artifact
 NO_RIGHTS = "the server cannot read it: if it is to be moved, name its folder with --as-root"
 _FOLDER, _FILE = 0o750, 0o640
-# Files that are being written, by us and by MLflow, which shows its own to nobody either (`_TEMP_ARTIFACT_PREFIX` in
-# local_artifact_repo.py).
-_NO_ARTIFACTS = (tree.PART, b".artifact.uploading.")
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
@@ -52,7 +49,7 @@ class Folder:
                 return [
                     self._found(top, found, f"{below}/" if below else "")
                     for found in tree.walk(root, stopping)
-                    if found.kind != FOLDER and not found.path.rpartition(b"/")[2].startswith(_NO_ARTIFACTS)
+                    if found.kind != FOLDER
                 ]
 
     def look(self, name: str) -> Entry | None:

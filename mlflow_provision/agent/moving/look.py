@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from typing import Any, Callable
@@ -45,18 +46,18 @@ def look_at_store(wanted: Wanted, emit: Emit, stopping: Stopping) -> dict[str, A
     refuse_nested(wanted)
     places = Places(wanted, stopping)
     with step(emit, "list", "artifacts listed") as told:
-        found = places.ours().find(stopping)
-        told.verdict, told.summary = OK, f"{len(found):,} files, {amount(sum(entry.size for entry in found))}"
-    path = wanted.copied
+        ours = places.ours()
+        found = ours.find(stopping)
+        size = sum(entry.size for entry in found)
+        told.verdict, told.summary = OK, f"{len(found):,} files, {amount(size)}"
     left = found
-    if os.path.exists(path):
-        manifest = Manifest(path)
-        left = [job.entry for job in pending(of_store(places.ours(), found), manifest)]
-        manifest.close()
+    if os.path.exists(wanted.copied):
+        with contextlib.closing(Manifest(wanted.copied)) as manifest:
+            left = [job.entry for job in pending(of_store(ours, found), manifest)]
     plan = rows.planned(wanted)
     return {
         "files": len(found),
-        "bytes": sum(entry.size for entry in found),
+        "bytes": size,
         "files_left": len(left),
         "bytes_left": sum(entry.size for entry in left),
         "direct": sum(not unit.copied for unit in plan.units),
@@ -108,14 +109,10 @@ def _top(unit: Unit) -> str:
 
 
 def _known(wanted: Wanted) -> dict[str, list[Any]]:
-    path = wanted.copied
-    if not os.path.exists(path):
+    if not os.path.exists(wanted.copied):
         return {}
-    manifest = Manifest(path)
-    try:
+    with contextlib.closing(Manifest(wanted.copied)) as manifest:
         return {one.to: [one.source, one.size, one.mark] for one in manifest.all()}
-    finally:
-        manifest.close()
 
 
 def _room(wanted: Wanted) -> int | None:

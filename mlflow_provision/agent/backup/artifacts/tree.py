@@ -13,6 +13,9 @@ from mlflow_provision.agent.backup.channel import raise_if
 from mlflow_provision.agent.protocol import AgentError
 
 PART = b".mlflow-provision-part"  # what a restore is writing just now; a killed one leaves it
+# Files that are being written, by us and by MLflow, which shows its own to nobody either (`_TEMP_ARTIFACT_PREFIX` in
+# local_artifact_repo.py).
+_NO_ARTIFACTS = (PART, b".artifact.uploading.")
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _VANISHED = (FileNotFoundError, NotADirectoryError)
 
@@ -62,7 +65,8 @@ def descend(root: int, path: bytes) -> int:
 
 def walk(root: int, stopping: Callable[[], bool]) -> Iterator[Found]:
     """Everything below, folders before what is in them; names of one folder in order, one folder at a time in memory.
-    What vanishes meanwhile is left out. Raises AgentError for a folder that cannot be read."""
+    Left out are files that are just being written, and what vanishes meanwhile. Raises AgentError for a folder that
+    cannot be read."""
     folders = [b""]
     while folders:
         path = folders.pop()
@@ -81,7 +85,8 @@ def walk(root: int, stopping: Callable[[], bool]) -> Iterator[Found]:
                 yield Found(path, FOLDER, 0, status.st_mtime_ns, stat.S_IMODE(status.st_mode))
             inside = []
             for name in sorted(map(os.fsencode, os.listdir(descriptor))):
-                found = _look(descriptor, name, path + b"/" + name if path else name) if name != PART else None
+                unfinished = name.startswith(_NO_ARTIFACTS)
+                found = None if unfinished else _look(descriptor, name, path + b"/" + name if path else name)
                 if found and found.kind == FOLDER:
                     inside.append(found.path)
                 elif found:
