@@ -10,6 +10,7 @@ import pytest
 
 from tests.e2e.prepared import Prepared, prepared
 from tests.e2e.served import Served
+from tests.e2e.stock import stocked
 from tests.lab import LabHost, MotoS3, RcloneS3, why_unavailable
 
 HERE = Path(__file__).parent
@@ -33,7 +34,14 @@ def pytest_runtest_setup() -> None:
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[LabHost]:
-    """A blank host; the tests of one module share it."""
+    """A host that nobody has set up, which the tests of one module share. The release that setup installs is there."""
+    with LabHost(base=stocked()) as lab_host:
+        yield lab_host
+
+
+@pytest.fixture(scope="module")
+def blank_host() -> Iterator[LabHost]:
+    """One that has nothing."""
     with LabHost() as lab_host:
         yield lab_host
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.e2e.operator import Operator, on
 from tests.e2e.served import NAME, Served
+from tests.e2e.stock import stocked
 from tests.lab import LabHost
 from tests.lab.layers import Snapshot
 
@@ -38,7 +39,7 @@ class Prepared:
 def prepared(home: Path, *options: str, then: Callable[[Served], object] = lambda served: None) -> Iterator[Prepared]:
     """Set a blank host up, with these options of `setup`, do something more with it, and keep its disk."""
     home.mkdir(parents=True, exist_ok=True)
-    with LabHost() as host:
+    with LabHost(base=stocked()) as host:
         operator = Operator(home, host.ssh_config)
         operator.run("setup", on(host), "--name", NAME, "--yes", *options)
         then(Served(host, operator))

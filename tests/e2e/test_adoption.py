@@ -19,6 +19,7 @@ from mlflow_provision.host import connect
 from tests.e2e.old_server import ADMIN_PASSWORD, SECRET_KEY, TREE, UNIT, USERS, OldServer, fingerprint, install_packages
 from tests.e2e.operator import Operator, on
 from tests.e2e.person import LAST, at_terminal, choose, take_the_rest
+from tests.e2e.stock import stocked
 from tests.e2e.test_interruptions import AGENT
 from tests.e2e.traces import untouched
 from tests.lab import LabHost, RcloneS3, Snapshot
@@ -40,7 +41,7 @@ class Furnished:
 @pytest.fixture(scope="module")
 def packages() -> Iterator[Snapshot]:
     """A host on which the script has installed MLflow; with the release that ours needs, of another deployment."""
-    with LabHost() as lab_host:
+    with LabHost(base=stocked()) as lab_host:
         install_packages(lab_host)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("MLFLOW_PROVISION_SSH_CONFIG", str(lab_host.ssh_config))

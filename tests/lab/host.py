@@ -14,7 +14,7 @@ from tests.lab import layers
 from tests.lab.claims import Place, hosts_dir, take_place
 from tests.lab.container import boot, is_up, run_inside
 from tests.lab.image import Image, build, client_key
-from tests.lab.layers import Snapshot
+from tests.lab.layers import Base, Snapshot
 from tests.lab.network import Network
 from tests.lab.personality import personalise
 from tests.lab.places import lab_dir
@@ -35,7 +35,7 @@ class LabHost:
         name: str | None = None,
         *,
         image: Image | None = None,
-        base: Snapshot | None = None,
+        base: Base | None = None,
         shared_cache: bool = True,
     ) -> None:
         self._wanted_name = name

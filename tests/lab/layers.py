@@ -18,12 +18,19 @@ from tests.lab.program import run
 NOISE = ("/tmp", "/var/tmp", "/var/log", "/var/lib/systemd", "/var/lib/private", "/var/cache/ldconfig", "/root/.cache")
 
 
-class Snapshot:
+class Base:
+    """What hosts stand on: folders, uppermost first, down to the image."""
+
+    def __init__(self, *layers: Path) -> None:
+        self.layers = layers
+
+
+class Snapshot(Base):
     """What a stopped host had written, as the base of others. Gone with `remove()` or with this process."""
 
     def __init__(self, folder: Path, layers: tuple[Path, ...], owner: IO[str]) -> None:
+        super().__init__(*layers)
         self.folder = folder
-        self.layers = layers  # uppermost first, down to the image
         self._owner = owner
 
     def remove(self) -> None:
@@ -46,12 +53,18 @@ def layers_of(host: Path) -> list[Path]:
     return [Path(layer) for layer in json.loads((host / "layers.json").read_text())]
 
 
-def sweep_snapshots(hosts: Path) -> None:
-    """Delete the snapshots whose process is gone, unless a host still stands on one."""
+def layers_in_use(hosts: Path) -> set[Path]:
+    """All that some host stands on."""
     used: set[Path] = set()
     for file in hosts.glob("*/layers.json"):
         with suppress(FileNotFoundError):  # its owner is just removing it
             used.update(layers_of(file.parent))
+    return used
+
+
+def sweep_snapshots(hosts: Path) -> None:
+    """Delete the snapshots whose process is gone, unless a host still stands on one."""
+    used = layers_in_use(hosts)
     for folder in (lab_dir() / "snapshots").glob("*"):
         if folder / "upper" not in used and (owner := claim(folder)):
             delete_tree(folder)
