@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.e2e.waiting import until
+
 CLIENTS = 3
 KEY = "hammered"
 
@@ -49,12 +51,10 @@ class Hammer:
         for thread in self._threads:
             thread.join(60)
 
-    def wait(self, more: int, timeout: float = 60) -> None:
+    def wait(self, more: int) -> None:
         """Until so many more writes have been acknowledged."""
-        wanted, deadline = len(self.writes) + more, time.monotonic() + timeout
-        while len(self.writes) < wanted:
-            assert time.monotonic() < deadline, f"{len(self.writes)} of {wanted} writes in {timeout} s"
-            time.sleep(0.01)
+        wanted = len(self.writes) + more
+        until(lambda: len(self.writes) >= wanted, lambda: f"{len(self.writes)} of {wanted} writes")
 
     def before(self, moment: float) -> set[tuple[str, int]]:
         """All writes acknowledged before a moment, as `stored` finds them."""

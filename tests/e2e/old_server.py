@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import shlex
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent
 
+from tests.e2e.waiting import until
 from tests.lab import LabHost
 from tests.lab.host import UV_CACHE
 
@@ -56,12 +56,9 @@ class OldServer:
         self.wait(host)
 
     def wait(self, host: LabHost) -> None:
-        deadline = time.monotonic() + 120
-        while "OK" not in host.run(["curl", "-s", f"http://127.0.0.1:{self.port}/health"], check=False).stdout:
-            if time.monotonic() > deadline:
-                log = host.run(["journalctl", "-u", UNIT, "--no-pager", "-n", "30"], check=False).stdout
-                raise AssertionError(f"the old server never answered:\n{log}")
-            time.sleep(0.2)
+        asked = ["curl", "-s", f"http://127.0.0.1:{self.port}/health"]
+        log = ["journalctl", "-u", UNIT, "--no-pager", "-n", "30"]
+        until(lambda: "OK" in host.run(asked, check=False).stdout, lambda: host.run(log, check=False).stdout, pause=0.2)
 
     @property
     def start_script(self) -> str:

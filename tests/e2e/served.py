@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.e2e.operator import Operator
+from tests.e2e.waiting import until
 from tests.lab import LabHost
 
 NAME = "prod"
@@ -45,12 +46,9 @@ class Served:
         """As the administrator, on a port of this machine."""
         return request("GET", port, path, self.password, host=host, timeout=timeout)
 
-    def until_no_tunnel(self, timeout: float = 15) -> None:
+    def until_no_tunnel(self) -> None:
         """One that was only used ends half a second after its last user."""
-        deadline = time.monotonic() + timeout
-        while self.tunnels():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until(lambda: not self.tunnels())
 
     def another(self, name: str) -> None:
         """A second deployment file of the same server: who only makes a tunnel sees no difference."""

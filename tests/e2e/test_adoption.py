@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,8 @@ from tests.e2e.old_server import ADMIN_PASSWORD, SECRET_KEY, TREE, UNIT, USERS, 
 from tests.e2e.operator import Operator, on
 from tests.e2e.person import LAST, at_terminal, choose, take_the_rest
 from tests.e2e.stock import stocked
-from tests.e2e.test_interruptions import AGENT
 from tests.e2e.traces import untouched
+from tests.e2e.waiting import AGENT, until
 from tests.lab import LabHost, RcloneS3, Snapshot
 
 NAME = "server"
@@ -329,18 +328,7 @@ def phase(host: LabHost) -> str:
 
 
 def wait_for(host: LabHost, setup: subprocess.Popen[str], wanted: str) -> None:
-    def there() -> bool:
-        assert setup.poll() is None, setup.communicate()
-        return phase(host) == wanted
-
-    until(there)
-
-
-def until(there: Callable[[], bool], timeout: float = 120) -> None:
-    deadline = time.monotonic() + timeout
-    while not there():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: phase(host) == wanted, process=setup, pause=0.01)
 
 
 def killed_in(host: LabHost, operator: Operator, wanted: str) -> bool:

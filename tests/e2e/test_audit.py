@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from mlflow_provision.host.program import READY
 from tests.e2e.operator import Operator, on
 from tests.e2e.served import NAME, UNIT
 from tests.e2e.traces import accounts, difference, files, units
+from tests.e2e.waiting import AGENT, until
 from tests.lab import LabHost
 
 OLD = "3.12.0"
@@ -81,11 +80,8 @@ def test_what_failed_and_what_was_cut_off(host: LabHost, operator: Operator) -> 
     before = len(entries(host))
     operator.edit(NAME, "port = 5000", "port = 5005")
     process = operator.start("setup", NAME, "--yes")
-    deadline = time.monotonic() + 60
-    while len(entries(host)) == before:
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.02)
-    host.run(["pkill", "-9", "-f", READY])
+    until(lambda: len(entries(host)) > before, process=process)
+    host.run(["pkill", "-9", "-f", AGENT])
     process.communicate(timeout=60)
     assert process.returncode not in (0, None)
     cut = audited(operator)[-1]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import secrets
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from urllib.parse import urlsplit
@@ -13,10 +12,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from mlflow_provision.aws.policy import policy
-from mlflow_provision.host.program import READY
 from tests.e2e.backed_up import BASE, BUCKET, STATE, BackedUp, Far, artifact, beside, changed
 from tests.e2e.buckets import keys_of
 from tests.e2e.served import NAME, Served
+from tests.e2e.waiting import AGENT, until, until_no_agent
 from tests.lab import Keys, MotoS3, RcloneS3
 from tests.lab.s3 import LIKE_AWS
 
@@ -135,7 +134,7 @@ def test_the_network_is_cut_in_the_middle_of_an_upload(backed_up: BackedUp, far:
     backed_up.host.network.cut()
     try:
         out, err = process.communicate(timeout=90)
-        until_no_agent(backed_up)  # it hears nothing of its operator, and gives up
+        until_no_agent(backed_up.host)  # it hears nothing of its operator, and gives up
     finally:
         backed_up.host.network.restore()
         far.delay = 0
@@ -210,10 +209,10 @@ def test_killed_at_every_step(backed_up: BackedUp, far: Far) -> None:
 def test_killed_in_the_middle_of_an_upload(backed_up: BackedUp, far: Far) -> None:
     process = backed_up.operator.start(*now(*backed_up.to("upload", far.endpoint)))
     until_in_the_middle(far, process)
-    backed_up.host.run(["pkill", "-9", "-f", READY])
+    backed_up.host.run(["pkill", "-9", "-f", AGENT])
     far.delay = 0
     process.communicate(timeout=60)
-    until_no_agent(backed_up)
+    until_no_agent(backed_up.host)
     assert backed_up.operator.json("backup", "list", NAME, "--from", *backed_up.to("upload"))["backups"] == []
     good_again(backed_up, "upload", far.endpoint)
 
@@ -242,7 +241,7 @@ def test_ctrl_c_leaves_nothing(backed_up: BackedUp, far: Far) -> None:
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, out + err
     assert "Traceback" not in out + err
-    until_no_agent(backed_up)
+    until_no_agent(backed_up.host)
     folder = backed_up.folder("ctrl-c")
     assert [path for path in folder.rglob("*") if path.is_file()] == []
     good_again(backed_up, "ctrl-c", far.endpoint)
@@ -257,10 +256,10 @@ def killed_after(backed_up: BackedUp, place: tuple[str, ...], lines: int) -> boo
         if told or "snapshot" in line:  # before that, the host is made ready, by another agent
             told += line.startswith(("changed ", "ok "))
         if told == lines:
-            backed_up.host.run(["pkill", "-9", "-f", READY], check=False)
+            backed_up.host.run(["pkill", "-9", "-f", AGENT], check=False)
             break
     _, err = process.communicate(timeout=60)
-    until_no_agent(backed_up)
+    until_no_agent(backed_up.host)
     assert told, err
     return process.returncode != 0
 
@@ -283,20 +282,9 @@ def until_in_the_middle(far: Far, process: subprocess.Popen[str]) -> None:
     far.delay = 2
 
 
-def until_passed(far: Far, size: int, process: subprocess.Popen[str], timeout: float = 60) -> None:
-    deadline = time.monotonic() + timeout
-    while far.passed < size:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, f"{far.passed} of {size} bytes"
-        time.sleep(0.002)
-
-
-def until_no_agent(backed_up: BackedUp, timeout: float = 120) -> None:
-    deadline = time.monotonic() + timeout
-    while agents(backed_up).stdout:
-        assert time.monotonic() < deadline, "the agent never ended"
-        time.sleep(0.1)
+def until_passed(far: Far, size: int, process: subprocess.Popen[str]) -> None:
+    until(lambda: far.passed >= size, lambda: f"{far.passed} of {size} bytes", process=process, pause=0.002)
 
 
 def agents(backed_up: BackedUp) -> subprocess.CompletedProcess[str]:
-    return backed_up.host.run(["pgrep", "-f", READY], check=False)
+    return backed_up.host.run(["pgrep", "-f", AGENT], check=False)

@@ -20,6 +20,7 @@ from tests.e2e.backed_up import BASE, BUCKET, STATE, BackedUp, beside
 from tests.e2e.buckets import keys_of
 from tests.e2e.instance_metadata import instance_role, no_metadata
 from tests.e2e.served import NAME, Served
+from tests.e2e.waiting import until
 from tests.lab import LabHost, RcloneS3
 
 UNIT = f"mlflow-{NAME}-backup"
@@ -229,9 +230,7 @@ def test_what_was_missed_is_made_up_for(nightly: Nightly) -> None:
         os.utime(nightly.host.path(f"/var/lib/systemd/timers/stamp-{timer}"), (days_ago, days_ago))
         nightly.host.run(["systemctl", "daemon-reload"])
         nightly.host.run(["systemctl", "start", timer])
-        deadline = time.monotonic() + 30
-        while nightly.status()["made"] == made:
-            assert time.monotonic() < deadline
+        until(lambda: nightly.status()["made"] != made)
     finally:
         now.unlink()
         now.parent.rmdir()

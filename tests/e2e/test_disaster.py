@@ -6,7 +6,6 @@ import gzip
 import hashlib
 import shutil
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -22,8 +21,8 @@ from tests.e2e import teamwork
 from tests.e2e.backed_up import BASE, BUCKET, changed
 from tests.e2e.operator import Operator
 from tests.e2e.served import NAME
-from tests.e2e.test_interruptions import AGENT
 from tests.e2e.traces import untouched
+from tests.e2e.waiting import AGENT, until
 from tests.lab import LabHost, RcloneS3
 
 OLD = ".".join(map(str, OLDEST))
@@ -155,11 +154,7 @@ def killed_while_it_starts(operator: Operator, host: LabHost, id: str) -> None:
     """A restore whose databases are in place already."""
     process = operator.start("restore", id, NAME, "--yes")
     journal = host.path(f"{BASE}/backup/restore.json")
-    deadline = time.monotonic() + 120
-    while not journal.exists() or '"starting"' not in journal.read_text():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: journal.exists() and '"starting"' in journal.read_text(), process=process, pause=0.01)
     host.run(["pkill", "-9", "-f", AGENT], check=False)
     process.communicate(timeout=60)
     assert process.returncode != 0 and journal.exists()

@@ -14,7 +14,7 @@ from tests.e2e.backed_up import BASE, STATE
 from tests.e2e.doctored import examine, finds
 from tests.e2e.prepared import Prepared
 from tests.e2e.served import NAME, UNIT, Served
-from tests.e2e.test_interruptions import AGENT
+from tests.e2e.waiting import AGENT, until
 
 FOLDER, TIMER = "/var/backups/prod", f"{UNIT}-backup.timer"
 DAY = 86400.0
@@ -114,11 +114,7 @@ def test_a_backup_that_was_changed_in_its_place(patient: Served) -> None:
 def in_the_middle(patient: Served, *command: str, journal: str) -> Iterator[subprocess.Popen[str]]:
     """Within the block a command's work on the host stands still, from the moment on at which it is dangerous."""
     process = patient.operator.start(*command)
-    path, deadline = patient.host.path(journal), time.monotonic() + 240
-    while not path.exists():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(patient.host.path(journal).exists, process=process, pause=0.01)
     patient.host.run(["pkill", "-STOP", "-f", AGENT])
     try:
         yield process

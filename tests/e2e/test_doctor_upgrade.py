@@ -14,7 +14,7 @@ from tests.e2e.doctored import examine, finds
 from tests.e2e.operator import Operator, on
 from tests.e2e.served import NAME, UNIT, Served
 from tests.e2e.test_doctor_backups import in_the_middle
-from tests.e2e.test_interruptions import AGENT
+from tests.e2e.waiting import AGENT
 from tests.lab import LabHost
 
 OLD = "3.12.0"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import time
 import uuid
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ from tests.e2e.person import at_terminal
 from tests.e2e.prepared import Prepared
 from tests.e2e.real_client import RealClient, at_server
 from tests.e2e.served import NAME, Served
-from tests.e2e.test_interruptions import AGENT
+from tests.e2e.waiting import AGENT, until
 from tests.lab import LabHost, MotoS3
 from tests.lab.s3 import LIKE_AWS
 
@@ -237,7 +236,7 @@ def test_killed_half_way_nothing_else_is_touched(busy: Busy) -> None:
     first = next(iter(busy.of(made["large"])))
     busy.far.delay = 0.5  # seconds: the second request to delete comes well after the first
     gc = busy.operator.start("gc", IN_BUCKET, *ALL, "--yes")
-    _until(lambda: not busy.has(first), gc)
+    until(lambda: not busy.has(first), process=gc)
     busy.served.host.run(["pkill", "-9", "-f", AGENT])
     busy.far.delay = 0.0
     out, err = gc.communicate(timeout=60)
@@ -387,11 +386,3 @@ def setting_up(host: LabHost) -> Iterator[None]:
         yield
     finally:
         host.run(["systemctl", "stop", "ada"])
-
-
-def _until(reached: Any, command: subprocess.Popen[str], timeout: float = 60) -> None:
-    """Wait for something that a command does."""
-    deadline = time.monotonic() + timeout
-    while not reached():
-        assert command.poll() is None, command.communicate()
-        assert time.monotonic() < deadline

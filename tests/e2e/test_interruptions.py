@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,12 +12,11 @@ from mlflow_provision import provision
 from mlflow_provision.agent.protocol import CHANGED, OK, Done, Result
 from mlflow_provision.config import Backup, Deployment, Gc, Secrets
 from mlflow_provision.host import connect
-from mlflow_provision.host.program import READY
 from tests.e2e.operator import Operator, on
+from tests.e2e.waiting import AGENT, until, until_no_agent
 from tests.lab import LabHost
 
 NAME = "server"
-AGENT = READY  # is in the agent's bootstrap, so `pgrep -f` finds it
 
 
 @pytest.fixture
@@ -69,13 +67,13 @@ def test_killed_in_the_middle_of_things(blank: LabHost, operator: Operator) -> N
 
 def test_the_link_is_cut_while_packages_are_installed(blank: LabHost, operator: Operator) -> None:
     setup = operator.start("setup", on(blank), "--yes")
-    _wait_for(blank, "/opt/mlflow/releases")
+    until(blank.path("/opt/mlflow/releases").exists)
     blank.network.cut()
     out, err = setup.communicate(timeout=90)
     assert setup.returncode == 3, out + err
     assert "run the same command again" in (out + err).lower()
     blank.network.restore()
-    _until_no_agent(blank)
+    until_no_agent(blank)
     assert operator.json("setup", on(blank), "--yes")["ok"] is True
 
 
@@ -96,7 +94,7 @@ def test_stopped_at_its_very_first_start(blank: LabHost, operator: Operator) -> 
 
 def test_ctrl_c_stops_after_the_step_and_says_what_to_do(blank: LabHost, operator: Operator) -> None:
     setup = operator.start("setup", on(blank), "--yes")
-    _wait_for(blank, "/opt/mlflow/releases")
+    until(blank.path("/opt/mlflow/releases").exists)
     setup.send_signal(signal.SIGINT)
     out, err = setup.communicate(timeout=60)
     assert setup.returncode == 130, out + err
@@ -109,7 +107,7 @@ def test_two_operators_at_once(blank: LabHost, operator: Operator, tmp_path: Pat
     (tmp_path / "second").mkdir()
     second = Operator(tmp_path / "second", blank.ssh_config)
     setup = operator.start("setup", on(blank), "--yes")
-    _wait_for(blank, "/opt/mlflow/releases")
+    until(blank.path("/opt/mlflow/releases").exists)
     refused = second.run("setup", on(blank), "--yes", code=5)
     assert "setup" in refused.stderr
     assert "wait" in refused.stderr
@@ -129,20 +127,6 @@ def _killed_after_first_change(host: LabHost, operator: Operator) -> bool:
             host.run(["pkill", "-9", "-f", AGENT], check=False)
             killed = True
     _, err = setup.communicate(timeout=120)
-    _until_no_agent(host)
+    until_no_agent(host)
     assert killed or setup.returncode == 0, "".join(said) + err
     return killed
-
-
-def _wait_for(host: LabHost, path: str, timeout: float = 60) -> None:
-    deadline = time.monotonic() + timeout
-    while not host.path(path).exists():
-        assert time.monotonic() < deadline, f"{path} never came"
-        time.sleep(0.02)
-
-
-def _until_no_agent(host: LabHost, timeout: float = 120) -> None:
-    deadline = time.monotonic() + timeout
-    while host.run(["pgrep", "-f", AGENT], check=False).stdout:
-        assert time.monotonic() < deadline, "the agent never ended"
-        time.sleep(0.1)

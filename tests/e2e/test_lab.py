@@ -15,6 +15,7 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from tests.e2e.waiting import until
 from tests.lab import SUDO_PASSWORD, DelayProxy, Keys, LabHost, MotoS3, ProgramFailed, RcloneS3
 from tests.lab.claims import hosts_dir
 from tests.lab.image import mirror_for, own_suite
@@ -114,10 +115,7 @@ def test_reboot_from_outside_and_from_inside(host: LabHost) -> None:
     assert host.run(["ls", "/run/does-not"], check=False).returncode != 0
 
     host.ssh(["sudo", "systemctl", "reboot"], check=False)
-    deadline = time.monotonic() + 30
-    while not host.running or boot_id() == second:
-        assert time.monotonic() < deadline, "the host did not reboot by itself"
-        time.sleep(0.1)
+    until(lambda: host.running and boot_id() != second, lambda: "it did not reboot by itself", pause=0.1)
     host.wait_ready()
     assert host.ssh(["true"]).returncode == 0
 

@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from tests.e2e.at_home import at_home
 from tests.e2e.operator import Operator
 from tests.e2e.prepared import Prepared
 from tests.e2e.served import NAME, UNIT, Served
+from tests.e2e.waiting import until
 from tests.lab import LabHost
 
 BASE = f"/opt/mlflow/{NAME}"
@@ -61,8 +61,8 @@ class Followed:
     def lines(self) -> list[str]:
         return [event["line"] for event in self.events if event.get("event") == "line"]
 
-    def reaches(self, words: str, timeout: float = 60) -> None:
-        wait(lambda: any(words in line for line in self.lines), timeout, lambda: self.lines[-5:])
+    def reaches(self, words: str) -> None:
+        until(lambda: any(words in line for line in self.lines), lambda: self.lines[-5:])
 
     def between(self, first: str, last: str) -> list[str]:
         return between(self.lines, first, last)
@@ -109,7 +109,7 @@ def test_nothing_is_lost_while_it_is_followed(served: Served) -> None:
         log.reaches("/the-end")
         assert host.run(["pgrep", "-a", "journalctl"]).stdout != ""
     assert log.process.returncode == 130
-    wait(lambda: host.run(["pgrep", "-a", "journalctl"], check=False).stdout == "", 10)
+    until(lambda: host.run(["pgrep", "-a", "journalctl"], check=False).stdout == "")
 
     told = log.between("/the-beginning", "/the-end")
     assert told == between(journal(host), "/the-beginning", "/the-end")
@@ -153,7 +153,7 @@ def test_errors_are_whole(served: Served) -> None:
             host.run(["chmod", "750", store])
     newest = blocks(served.operator.json("logs", NAME, "--errors")["lines"])[-1]
     host.run(["systemctl", "kill", "--signal=KILL", UNIT])
-    wait(lambda: served.operator.json("status", NAME, code=None)["status"]["healthy"], 90)
+    until(lambda: served.operator.json("status", NAME, code=None)["status"]["healthy"])
 
     document = served.operator.json("logs", NAME, "--errors", "--since", "1h")
     errors = blocks(document["lines"])
@@ -261,7 +261,7 @@ def asked_all_the_time(host: LabHost) -> Iterator[Callable[[], list[int]]]:
         return [int(number) for number in host.path("/root/asked").read_text().splitlines()]
 
     try:
-        wait(lambda: host.path("/root/asked").exists(), 10)
+        until(host.path("/root/asked").exists)
         yield answered
     finally:
         host.run(["systemctl", "stop", "asker"])
@@ -270,11 +270,4 @@ def asked_all_the_time(host: LabHost) -> Iterator[Callable[[], list[int]]]:
 def more(answered: Callable[[], list[int]]) -> None:
     """Wait until the server has answered some more."""
     before = len(answered())
-    wait(lambda: len(answered()) >= before + 20, 90)
-
-
-def wait(until: Callable[[], Any], timeout: float, otherwise: Callable[[], Any] = lambda: "it did not come") -> None:
-    deadline = time.monotonic() + timeout
-    while not until():
-        assert time.monotonic() < deadline, otherwise()
-        time.sleep(0.05)
+    until(lambda: len(answered()) >= before + 20)

@@ -6,7 +6,6 @@ import hashlib
 import shutil
 import signal
 import subprocess
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +22,7 @@ from tests.e2e.operator import Operator, on
 from tests.e2e.prepared import Prepared
 from tests.e2e.real_client import RealClient, at_server
 from tests.e2e.served import NAME
-from tests.e2e.test_interruptions import AGENT
+from tests.e2e.waiting import AGENT, until
 from tests.lab import LabHost, RcloneS3, Snapshot
 
 TEAM = "team"  # the deployment that an old server becomes
@@ -375,11 +374,7 @@ def interrupted(
 ) -> tuple[int, str]:
     """Begin to move, and let a blow fall when something is reached. The exit code and what was said."""
     begun = moved.operator.start("move-artifacts", TEAM, "--yes")
-    deadline = time.monotonic() + 120
-    while not reached():
-        assert begun.poll() is None, begun.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    until(reached, process=begun, pause=0.005)
     blow(begun)
     out, err = begun.communicate(timeout=120)
     assert "Traceback" not in out + err

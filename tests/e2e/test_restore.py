@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 from mlflow_provision.agent.http import Client
 from tests.e2e.backed_up import BASE, BackedUp, beside
 from tests.e2e.served import NAME, Served
-from tests.e2e.test_interruptions import AGENT
+from tests.e2e.waiting import AGENT, until
 from tests.lab import RcloneS3
 
 UNIT = f"mlflow-{NAME}"
@@ -78,12 +77,10 @@ def test_killed_in_the_middle_and_run_again(backed_up: BackedUp, tmp_path: Path,
     make_experiment(backed_up, f"{name}-after")
     process = backed_up.operator.start("restore", made["id"], NAME, "--from", *place, "--yes")
     journal = backed_up.host.path(f"{BASE}/backup/restore.json")
-    deadline = time.monotonic() + 240
-    while not journal.exists() or _phase(journal) != phase:
-        assert process.poll() is None or phase != "starting", process.communicate()
-        assert time.monotonic() < deadline
-        if process.poll() is not None:
-            pytest.skip(f"{phase} was over too soon to be met")
+    until(lambda: _phase(journal) == phase or process.poll() is not None, pause=0.001)
+    if process.poll() is not None:
+        assert phase != "starting", process.communicate()
+        pytest.skip(f"{phase} was over too soon to be met")
     for pid in backed_up.host.run(["pgrep", "-f", AGENT], check=False).stdout.split():
         backed_up.host.run(["kill", "-9", pid], check=False)
     process.communicate(timeout=60)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 from tests.e2e.logins import DONE, UNKNOWN, Login, secrecy
 from tests.e2e.prepared import Prepared
 from tests.e2e.served import NAME, UNIT, Served
-from tests.e2e.test_interruptions import AGENT
+from tests.e2e.waiting import AGENT, until_no_agent
 from tests.lab import LabHost
 
 BASE = f"/opt/mlflow/{NAME}"
@@ -54,21 +53,13 @@ def server_secrets(served: Served) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines)
 
 
-def until(process: subprocess.Popen[str], step: str) -> None:
+def told(process: subprocess.Popen[str], step: str) -> None:
     """A command has told that it has changed something."""
     assert process.stdout
     for line in process.stdout:
         if line.startswith("changed ") and step in line:
             return
     raise AssertionError(f"{step} never came: {process.communicate()}")
-
-
-def until_no_agent(host: LabHost, timeout: float = 300) -> None:
-    """Whoever was left alone has done what they could."""
-    deadline = time.monotonic() + timeout
-    while host.run(["pgrep", "-f", AGENT], check=False).stdout:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def unfinished(served: Served) -> dict[str, dict[str, str]]:
@@ -125,7 +116,7 @@ def test_the_agent_is_killed_when_keys_are_locked_anew(with_gateway_key: Served)
     assert opened(served) == {"provider": {"api_key": API_KEY}}
     operator.run("backup", "now", NAME, "--to", BACKUPS)
     killed = operator.start("rotate", "secret", NAME, "--yes")
-    until(killed, "locked anew")
+    told(killed, "locked anew")
     for pid in served.host.run(["pgrep", "-f", AGENT], check=False).stdout.split():
         served.host.run(["kill", "-9", pid], check=False)
     killed.communicate(timeout=60)
@@ -187,7 +178,7 @@ def test_the_operator_is_killed_while_the_workers_are_told(served: Served) -> No
     before = admin(served)
     assert before.everywhere() == {DONE}
     killed = operator.start("rotate", "password", NAME)
-    until(killed, "password of admin")
+    told(killed, "password of admin")
     killed.kill()
     killed.communicate()
     (lost,) = unfinished(served)["password"].values()

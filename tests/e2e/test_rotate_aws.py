@@ -15,7 +15,8 @@ from mlflow_provision.aws.policy import policy
 from tests.e2e.logins import secrecy
 from tests.e2e.operator import Operator, on
 from tests.e2e.prepared import Prepared
-from tests.e2e.test_rotate import until, until_no_agent
+from tests.e2e.test_rotate import told
+from tests.e2e.waiting import until_no_agent
 from tests.lab import Keys, LabHost, MotoS3
 from tests.lab.s3 import LIKE_AWS, REGION
 
@@ -167,7 +168,7 @@ def test_the_operator_is_killed_and_the_key_is_in_a_profile(shop: Shop) -> None:
     shop.operator.run("setup", NAME, "--aws-profile", PROFILE, "--yes")
     before = credentials.read_text()
     killed = shop.operator.start(*ROTATE, *BY_IAM, "--delete-old")
-    until(killed, "aws/credentials")
+    told(killed, "aws/credentials")
     killed.kill()
     killed.communicate()
     made = shop.unfinished["aws-artifacts"]

@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.served import NAME, Served
 from tests.e2e.terminal import Terminal
+from tests.e2e.waiting import until
 
 ASK = """
 import base64, os, urllib.request
@@ -103,7 +103,7 @@ def test_signals_reach_the_program_and_it_decides(served: Served, number: signal
         text=True,
         start_new_session=True,
     )
-    _until((tmp_path / "ready").exists)
+    until((tmp_path / "ready").exists)
     run.send_signal(number)
     out, _ = run.communicate(timeout=20)
     assert (out, run.returncode) == ("got it\n", 5)
@@ -165,11 +165,4 @@ mlflow_provision.connect("{NAME}")
 
 
 def _until_tunnel(served: Served) -> None:
-    _until(lambda: [tunnel["state"] for tunnel in served.tunnels()] == ["up"])
-
-
-def _until(reached: Callable[[], object], timeout: float = 15) -> None:
-    deadline = time.monotonic() + timeout
-    while not reached():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: [tunnel["state"] for tunnel in served.tunnels()] == ["up"])

@@ -16,6 +16,7 @@ import pytest
 from tests.e2e.operator import Operator, on
 from tests.e2e.prepared import Prepared
 from tests.e2e.served import NAME, Served
+from tests.e2e.waiting import until
 from tests.lab import LabHost
 
 OTHER = "dev"
@@ -128,10 +129,8 @@ def test_one_that_dies_again_and_again(served: Served) -> None:
             dead = named(served.operator.json("status", code=1))
         assert dead[OTHER]["healthy"] is False and dead[NAME]["healthy"] is True
         assert "Out of luck" in dead[OTHER]["problem"] and "Out of luck" not in dead[NAME]["problem"]
-    deadline = time.monotonic() + 90
-    while not (again := served.operator.json("status", OTHER, code=None)["status"])["healthy"]:
-        assert time.monotonic() < deadline, again
-        time.sleep(0.5)
+    until(lambda: served.operator.json("status", OTHER, code=None)["status"]["healthy"], pause=0.5)
+    again = served.operator.json("status", OTHER)["status"]
     assert again["restarts"] >= 2
     assert any(f"logs {OTHER} --errors" in warning for warning in again["warnings"])
 

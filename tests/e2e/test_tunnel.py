@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pexpect
@@ -21,6 +20,7 @@ import pytest
 from tests.e2e.operator import Operator, on
 from tests.e2e.served import NAME, UNIT, Served, answers, request, watched
 from tests.e2e.terminal import Terminal
+from tests.e2e.waiting import until
 
 BACK_WITHIN = 10  # seconds after the link is
 
@@ -187,7 +187,7 @@ def test_killed_supervisor(served: Served) -> None:
     """ssh goes with it, and what it left behind is not taken for a tunnel."""
     tunnel = served.opened()
     os.kill(tunnel["pid"], signal.SIGKILL)
-    _until(lambda: not answers(tunnel["port"]))
+    until(lambda: not answers(tunnel["port"]))
     assert served.tunnels() == []
     assert "no tunnel" in served.operator.refused("tunnel", "--stop", NAME)
     again = served.opened()
@@ -198,7 +198,7 @@ def test_stale_state_files_name_a_living_process(served: Served) -> None:
     """A pid that was given to another program meanwhile: it is neither shown nor hurt."""
     tunnel = served.opened()
     os.kill(tunnel["pid"], signal.SIGKILL)
-    _until(lambda: not answers(tunnel["port"]))
+    until(lambda: not answers(tunnel["port"]))
     with subprocess.Popen(["sleep", "60"]) as bystander:
         state = served.operator.state / "tunnels" / f"{NAME}.json"
         state.write_text(json.dumps({**json.loads(state.read_text()), "pid": bystander.pid, "state": "up"}))
@@ -298,10 +298,3 @@ def test_no_forwarding_on_the_host(served: Served) -> None:
     finally:
         settings.unlink()
         served.host.run(["systemctl", "reload", "ssh"])
-
-
-def _until(reached: Callable[[], object], timeout: float = 5) -> None:
-    deadline = time.monotonic() + timeout
-    while not reached():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from mlflow_provision.agent.names import UPGRADING
 from mlflow_provision.config import DEFAULT_MLFLOW_VERSION
 from tests.e2e.operator import Operator
 from tests.e2e.served import NAME, UNIT, Served
+from tests.e2e.waiting import PATIENCE, until
 from tests.lab import LabHost
 
 OLD, NEW = "3.12.0", DEFAULT_MLFLOW_VERSION
@@ -24,7 +24,6 @@ BASE = f"/opt/mlflow/{NAME}"
 JOURNAL = f"{BASE}/backup/{UPGRADING}"
 HISTORY = f"{BASE}/backup/upgrades"
 BACKUPS = "/var/backups/mlflow"
-PATIENCE = 240.0  # seconds, on a busy machine; on a quiet one the old server is back within 10
 _KEPT = ("etc/*", "deployment.*", "venv", "data/*.db", "data/*-wal", "data/.upgrade")
 
 
@@ -85,11 +84,7 @@ class Unharmed:
 
     def reaches(self, phase: str, process: subprocess.Popen[str] | None = None) -> None:
         """Wait until the journal says so."""
-        deadline = time.monotonic() + PATIENCE
-        while self.phase != phase:
-            assert process is None or process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline, f"{phase} never came"
-            time.sleep(0.001)
+        until(lambda: self.phase == phase, lambda: f"{phase} never came", process=process, pause=0.001)
 
     @contextmanager
     def upgrading(self, phase: str) -> Iterator[subprocess.Popen[str]]:
@@ -133,10 +128,7 @@ class Unharmed:
         return as_administrator(self.host, self.password, "--max-time", "5", "http://127.0.0.1:5000/version").strip()
 
     def _waits(self, complaint: str, done: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not done():
-            assert time.monotonic() < deadline, f"{complaint}: {self.phase!r} {self.workers()} {self.answers()}"
-            time.sleep(0.05)
+        until(done, lambda: f"{complaint}: {self.phase!r} {self.workers()} {self.answers()}", pause=0.05)
 
     @contextmanager
     def broken(self, module: str, *, instead: tuple[str, str] = ("", ""), more: str = "") -> Iterator[None]:
