@@ -14,13 +14,15 @@ from mlflow_provision.version import numbers
 def server(layout: Layout, facts: dict[str, Any]) -> dict[str, str]:
     """Names and values for server.env, without secrets."""
     settings = layout.deployment.mlflow
-    origins = allowed_origins(layout.deployment, facts)
+    origins, processes = allowed_origins(layout.deployment, facts), workers(layout.deployment, facts)
     return {
         "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{layout.database}",
         "MLFLOW_ARTIFACTS_DESTINATION": layout.artifacts,
         "MLFLOW_HOST": settings.listen,
         "MLFLOW_PORT": str(settings.port),
-        "MLFLOW_WORKERS": str(workers(layout.deployment, facts)),
+        "MLFLOW_WORKERS": str(processes),
+        # uvicorn kills one of several that is silent for 5 s, which an import on a busy host is for longer; for ever.
+        **({"UVICORN_TIMEOUT_WORKER_HEALTHCHECK": "60"} if processes > 1 else {}),
         "MLFLOW_AUTH_CONFIG_PATH": str(layout.auth_config),
         "MLFLOW_SERVER_ALLOWED_HOSTS": allowed_hosts(layout.deployment, facts),
         **({"MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": origins} if origins else {}),

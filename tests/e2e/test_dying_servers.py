@@ -91,6 +91,19 @@ def test_a_tracking_database_of_a_newer_mlflow(host: LabHost, operator: Operator
     assert operator.json("setup", NAME, "--yes")["ok"] is True
 
 
+def test_a_worker_that_is_silent_for_a_while_is_left_alone(host: LabHost, operator: Operator) -> None:
+    """On a busy host an import can take longer than the five seconds that uvicorn would wait."""
+    operator.run("setup", NAME, "--workers", "2", "--yes")
+    workers = host.run(["pgrep", "-f", "releases.*spawn_main"]).stdout.split()
+    assert len(workers) == 2
+    host.run(["kill", "-STOP", workers[0]])
+    time.sleep(12)
+    host.run(["kill", "-CONT", workers[0]])
+    time.sleep(3)
+    assert host.run(["pgrep", "-f", "releases.*spawn_main"]).stdout.split() == workers
+    operator.run("setup", NAME, "--workers", "1", "--yes")
+
+
 def test_several_workers_that_cannot_import(host: LabHost, operator: Operator) -> None:
     """uvicorn replaces them for ever, and to systemd all is well."""
     module = f"{BASE}/venv/lib/python3.11/site-packages/mlflow/server/fastapi_app.py"
