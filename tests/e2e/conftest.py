@@ -34,15 +34,15 @@ def pytest_runtest_setup() -> None:
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[LabHost]:
-    """A host that nobody has set up, which the tests of one module share. The release that setup installs is there."""
-    with LabHost(base=stocked()) as lab_host:
+    """A blank host; the tests of one module share it."""
+    with LabHost() as lab_host:
         yield lab_host
 
 
 @pytest.fixture(scope="module")
-def blank_host() -> Iterator[LabHost]:
-    """One that has nothing."""
-    with LabHost() as lab_host:
+def stocked_host() -> Iterator[LabHost]:
+    """A host that was never set up either, but has the release that setup installs."""
+    with LabHost(base=stocked()) as lab_host:
         yield lab_host
 
 

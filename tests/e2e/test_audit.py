@@ -22,11 +22,6 @@ Blank = tuple[list[str], dict[str, str], list[str]]
 
 
 @pytest.fixture(scope="module")
-def host(blank_host: LabHost) -> LabHost:
-    return blank_host
-
-
-@pytest.fixture(scope="module")
 def blank(host: LabHost) -> Blank:
     """How the host was before anybody did anything on it."""
     host.ssh(["sudo", "true"])  # whatever a first login leaves is no matter of ours

@@ -15,11 +15,6 @@ from tests.lab.program import run
 NAME = "server"
 
 
-@pytest.fixture(scope="module")
-def host(blank_host: LabHost) -> LabHost:
-    return blank_host
-
-
 @pytest.fixture
 def operator(host: LabHost, tmp_path: Path) -> Operator:
     return Operator(tmp_path, host.ssh_config)

@@ -14,11 +14,6 @@ from tests.e2e.operator import Operator, on
 from tests.lab import LabHost
 
 
-@pytest.fixture(scope="module")
-def host(blank_host: LabHost) -> LabHost:
-    return blank_host
-
-
 @pytest.fixture
 def operator(host: LabHost, tmp_path: Path) -> Operator:
     return Operator(tmp_path, host.ssh_config)

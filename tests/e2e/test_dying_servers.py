@@ -23,6 +23,11 @@ PASSWORD = r"""$(touch /tmp/pwned)`id`%s%%d{}\n'" #;&|<>~!* ?=:@/+"""
 
 
 @pytest.fixture(scope="module")
+def host(stocked_host: LabHost) -> LabHost:
+    return stocked_host
+
+
+@pytest.fixture(scope="module")
 def operator(host: LabHost, tmp_path_factory: pytest.TempPathFactory) -> Operator:
     """A server is set up, with a password that has everything in it."""
     operator = Operator(tmp_path_factory.mktemp("operator"), host.ssh_config)

@@ -35,6 +35,11 @@ PART = 8 << 20  # bytes; boto3 uploads what is larger in parts
 
 
 @pytest.fixture(scope="module")
+def host(stocked_host: LabHost) -> LabHost:
+    return stocked_host
+
+
+@pytest.fixture(scope="module")
 def s3() -> Iterator[MotoS3]:
     with MotoS3(enforce_iam=True, program=LIKE_AWS) as server:
         server.create_bucket("team")

@@ -27,11 +27,6 @@ REPOSITORY = Path(__file__).parents[2]
 LAB = (sys.executable, "-m", "tests.lab")
 
 
-@pytest.fixture(scope="module")
-def host(blank_host: LabHost) -> LabHost:
-    return blank_host
-
-
 def test_systemd_runs_as_on_a_real_host(host: LabHost) -> None:
     assert host.run(["ps", "-p", "1", "-o", "comm="]).stdout.strip() == "systemd"
     assert host.run(["systemctl", "is-system-running"]).stdout.strip() == "running"

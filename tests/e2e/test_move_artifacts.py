@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import signal
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,7 @@ client.log_text(made["in_home"], "yours", "b.txt")
 # The sum of every artifact that can be read, by run; of the registered model, too.
 READ = """
 import hashlib
+import os
 def sums(folder):
     folder = pathlib.Path(folder)
     files = [path for path in folder.rglob("*") if path.is_file()]
@@ -90,6 +92,7 @@ made["uri"] = client.get_run(made["run"]).info.artifact_uri
 # Artifacts without a pause, some written twice, until somebody says stop. What is not acknowledged is tried again.
 WRITE = """
 import hashlib
+import os
 run = client.create_run("0").info.run_id
 sums, number = {}, 0
 while not os.path.exists(given["stop"]):
@@ -386,6 +389,10 @@ def killed(host: LabHost) -> None:
 
 
 def objects(s3: RcloneS3, bucket: str) -> dict[str, int]:
-    """Every object with its size."""
-    folder = s3.folder / bucket
-    return {str(path.relative_to(folder)): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+    """Every object with its size; what rclone is just receiving is none yet, and has another name soon."""
+    found = {}
+    for directory, _, names in os.walk(s3.folder / bucket):
+        for path in (Path(directory, name) for name in names if not name.startswith(".rclone_temp")):
+            with suppress(FileNotFoundError):
+                found[str(path.relative_to(s3.folder / bucket))] = path.stat().st_size
+    return found

@@ -21,6 +21,11 @@ PREFIX = "some/pre=fix,with:odd@characters+"
 
 
 @pytest.fixture(scope="module")
+def host(stocked_host: LabHost) -> LabHost:
+    return stocked_host
+
+
+@pytest.fixture(scope="module")
 def strict_s3() -> Iterator[MotoS3]:
     with MotoS3(enforce_iam=True) as server:
         server.create_bucket("team")

@@ -55,6 +55,11 @@ def _encoded(secret: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
+def host(stocked_host: LabHost) -> LabHost:
+    return stocked_host
+
+
+@pytest.fixture(scope="module")
 def story(host: LabHost, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     """All that is done with a server, good days and bad ones, while another user of the host looks on."""
     operator = Operator(tmp_path_factory.mktemp("operator"), host.ssh_config)

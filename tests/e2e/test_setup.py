@@ -14,11 +14,6 @@ BASE = f"/opt/mlflow/{NAME}"
 
 
 @pytest.fixture(scope="module")
-def host(blank_host: LabHost) -> LabHost:
-    return blank_host
-
-
-@pytest.fixture(scope="module")
 def operator(host: LabHost, tmp_path_factory: pytest.TempPathFactory) -> Operator:
     return Operator(tmp_path_factory.mktemp("operator"), host.ssh_config)
 

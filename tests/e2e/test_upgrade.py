@@ -43,6 +43,11 @@ WRITTEN = ("/opt/mlflow/releases/", "/opt/mlflow/audit.jsonl", "/var/cache/")  #
 
 
 @pytest.fixture(scope="module")
+def host(stocked_host: LabHost) -> LabHost:
+    return stocked_host
+
+
+@pytest.fixture(scope="module")
 def operator(host: LabHost, tmp_path_factory: pytest.TempPathFactory) -> Operator:
     return Operator(tmp_path_factory.mktemp("home"), host.ssh_config)
 
