@@ -32,20 +32,20 @@ def become(user):
 _IMPORT = """
 import sqlalchemy.orm, alembic.command, mlflow.store.db.utils, mlflow.server.auth.sqlalchemy_store
 """
-# What a server imports beside that, and what alembic loads by itself; the last of it tells that this was done before.
+# What a server imports beside that, and what alembic loads by itself. The last of it tells that this was done before.
+# What cannot be imported is no matter here: releases differ, and the server itself says what it needs.
 SERVER_IMPORT = """
 import compileall, importlib, importlib.util, os
 last = importlib.util.find_spec("docker")
 if not (last and os.path.exists(last.cached)):
-    uvicorn = ("main", "lifespan.on", "loops.auto", "protocols.http.auto", "protocols.websockets.auto")
-    for name in ["mlflow.server.fastapi_app", "mlflow.cli", *("uvicorn." + name for name in uvicorn)]:
-        try:
-            importlib.import_module(name)
-        except ImportError:
-            pass
     for folder in ("store/db_migrations", "server/auth/db"):
         compileall.compile_dir(os.path.join(os.path.dirname(mlflow.__file__), folder), quiet=2)
-    import docker
+    uvicorn = ("main", "lifespan.on", "loops.auto", "protocols.http.auto", "protocols.websockets.auto")
+    for name in ["mlflow.server.fastapi_app", "mlflow.cli", *("uvicorn." + name for name in uvicorn), "docker"]:
+        try:
+            importlib.import_module(name)
+        except Exception:
+            pass
 """
 _WAITS = f"print({command.READY!r}, flush=True)\n"
 

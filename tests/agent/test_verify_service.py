@@ -76,6 +76,9 @@ def test_whoever_holds_the_port_of_a_server_that_is_gone(
     monkeypatch.setattr(service, "_pids", lambda target: [])
     with pytest.raises(Failed, match="not by the server"):
         service.port(server())
+    monkeypatch.setattr(service, "unit_of", lambda pid: UNIT)  # it is there again
+    assert service.port(server()) == "127.0.0.1:5000"
+    monkeypatch.setattr(service, "unit_of", lambda pid: "")
     monkeypatch.setattr(service, "_pids", lambda target: None)
     assert service.port(server()) == "127.0.0.1:5000"
 

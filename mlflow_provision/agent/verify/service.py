@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Callable
 
 from mlflow_provision.agent import command, processes, running, sockets
+from mlflow_provision.agent.cgroup import unit_of
 from mlflow_provision.agent.verify.checks import Failed, Skipped
 from mlflow_provision.agent.verify.log import ServerLog
 from mlflow_provision.agent.verify.target import Target
@@ -39,8 +40,9 @@ def port(target: Target) -> str:
     pids = _pids(target)
     ours = processes.sockets(pids or [])
     if pids is not None and (ours or not pids) and not any(listener.inode in ours for listener in right):
-        holder = processes.name(sockets.owner(right[0].inode))
-        raise Failed(f"port {target.port} is held by {holder}, not by the server")
+        holder = sockets.owner(right[0].inode)
+        if not target.unit or unit_of(holder) != target.unit:  # else it is a worker that has just begun
+            raise Failed(f"port {target.port} is held by {processes.name(holder)}, not by the server")
     more = [
         f"{listener.address}:{listener.port}"
         for listener in everybody
