@@ -68,13 +68,21 @@ def wait_healthy(
         if time.monotonic() > next_look:
             last_words = died()
             if last_words:
-                raise AgentError(f"the server started and died:\n{last_words}", kind="crashed")
+                raise _crashed(last_words, _stranger(url, ours))
             next_look = time.monotonic() + 0.5
         if stopping():
             raise AgentError("stopped while the server was starting", kind="interrupted")
         if time.monotonic() > deadline:
             raise AgentError(f"the server is running but not healthy after {timeout:.0f} s: {reason}", kind="unhealthy")
         time.sleep(0.1)
+
+
+def _crashed(last_words: str, stranger: str) -> AgentError:
+    died = f"the server started and died:\n{last_words}"
+    if not stranger:
+        return AgentError(died, kind="crashed")
+    hint = "end that, or choose another port: mlflow-provision setup NAME --port PORT"
+    return AgentError(f"{died}\n{stranger}", hint, "crashed")
 
 
 def _stranger(url: str, ours: Callable[[int], bool]) -> str:

@@ -176,8 +176,9 @@ def test_waiting_ends_when_there_is_nothing_to_wait_for(
 def test_somebody_else_who_answers_is_not_the_server(page: HealthPage) -> None:
     with pytest.raises(AgentError, match=rf"not healthy after 1 s: port {page.port} is held by .*{os.getpid()}"):
         wait_healthy(page.url, nothing, never, timeout=0.8, ours=lambda pid: pid != os.getpid())
-    with pytest.raises(AgentError, match="the reason"):
+    with pytest.raises(AgentError, match=f"the reason\nport {page.port} is held by") as caught:
         wait_healthy(page.url, lambda: "the reason", never, ours=lambda pid: False)
+    assert "--port" in caught.value.hint
     wait_healthy(page.url, nothing, never, ours=lambda pid: pid == os.getpid())
 
 

@@ -126,8 +126,8 @@ def test_several_workers_that_cannot_import(host: LabHost, operator: Operator) -
 def test_a_port_that_somebody_took_meanwhile(host: LabHost, operator: Operator) -> None:
     operator.run("stop", NAME)
     with squatted(host, 5000):
-        said = dies(operator, "start")
-        assert "address already in use" in said
+        said = dies(operator, "start", hint="end that, or choose another port: mlflow-provision setup")
+        assert "address already in use" in said and "port 5000 is held by python3" in said
         said = operator.refused("setup", NAME, "--yes")
         assert "port 5000 is used by python3" in said
         assert "--port 5001" in said
@@ -145,14 +145,14 @@ def test_a_server_that_hangs(host: LabHost, operator: Operator) -> None:
     assert service["summary"] == "restart (no answer: timed out)"
 
 
-def dies(operator: Operator, *command: str) -> str:
+def dies(operator: Operator, *command: str, hint: str = f"read more: sudo journalctl -u {UNIT}.service -n 200") -> str:
     """The command starts the server, which dies; what is said about it, soon."""
     began = time.monotonic()
     said = operator.refused(command[0], NAME, *command[1:])
     seconds = time.monotonic() - began
     print(f"{command[0]}: the cause was told after {seconds:.1f} s")
     assert "the server started and died:\n" in said
-    assert f"Next: read more: sudo journalctl -u {UNIT}.service -n 200" in said
+    assert f"Next: {hint}" in said
     assert seconds < SOON
     return said
 
