@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from mlflow_provision.agent import command, process_group, processes, running, s
 from mlflow_provision.agent.sockets import Listener
 from mlflow_provision.agent.verify import service
 from mlflow_provision.agent.verify.checks import Failed
+from mlflow_provision.agent.verify.log import ServerLog
 from mlflow_provision.agent.verify.target import Target, target
 
 UNIT = "mlflow-server.service"
@@ -81,6 +83,20 @@ def test_whoever_holds_the_port_of_a_server_that_is_gone(
     monkeypatch.setattr(service, "unit_of", lambda pid: "")
     monkeypatch.setattr(service, "_pids", lambda target: None)
     assert service.port(server()) == "127.0.0.1:5000"
+
+
+def test_of_a_chain_of_exceptions_that_is_still_being_written_the_last_one_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "server.log"
+    path.touch()
+    log = ServerLog(server(unit="", service={"log": str(path)}))
+    path.write_text("Traceback (most recent call last):\n  File x\nOSError: refused\n")
+
+    def more() -> None:
+        with path.open("a") as file:
+            file.write("\nThe above …\n\nTraceback (most recent call last):\n  File y\nProxyError: no proxy\n")
+
+    threading.Timer(0.1, more).start()
+    assert log.last_exception() == "ProxyError: no proxy"
 
 
 class Systemd:

@@ -9,7 +9,7 @@ from pathlib import Path
 from mlflow_provision.agent import command, running
 from mlflow_provision.agent.verify.target import Target
 
-_PATIENCE = 1.0  # seconds: the log is written after the answer
+_PATIENCE = 2.0  # seconds: the log is written after the answer, and a chain of exceptions not all at once
 _ACCESS = re.compile(r' - "[A-Z]+ \S+ HTTP/')
 _START = "Traceback (most recent call last)"
 
@@ -26,11 +26,13 @@ class ServerLog:
     def last_exception(self) -> str:
         """The last line of the last traceback; "" when there is none."""
         deadline = time.monotonic() + _PATIENCE
+        before = ""
         while True:
             found = _last_exception(self._lines())
-            if found or time.monotonic() > deadline or not (self._unit or self._file.exists()):
+            if (found and found == before) or time.monotonic() > deadline or not (self._unit or self._file.exists()):
                 return found
-            time.sleep(0.1)
+            before = found
+            time.sleep(0.2)
 
     def last_words(self) -> str:
         """The lines that tell why a server died, on lines of their own; "" when it said nothing."""
