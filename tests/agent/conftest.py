@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -63,12 +64,11 @@ def systemd(tmp_path: Path, programs: FakePrograms, page: HealthPage, monkeypatc
 def mlflow_venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A virtual environment with the MLflow that we install unless told otherwise."""
     folder = tmp_path_factory.mktemp("release") / "venv"
-    wanted = f"mlflow[auth]=={DEFAULT_MLFLOW_VERSION}"
-    for argv in (
-        ["venv", "--python", sys.executable, str(folder)],
-        ["pip", "install", "--python", str(folder), wanted],
-    ):
-        done = subprocess.run(["uv", *argv], capture_output=True, text=True, check=False)
+    environment = {**os.environ, "UV_SYSTEM_CERTS": "1"}  # trust what this machine trusts, as a setup does
+    make = ["venv", "--python", sys.executable, str(folder)]
+    install = ["pip", "install", "--python", str(folder), f"mlflow[auth]=={DEFAULT_MLFLOW_VERSION}"]
+    for argv in (make, install):
+        done = subprocess.run(["uv", *argv], env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     return folder
 
