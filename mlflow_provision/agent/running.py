@@ -98,11 +98,17 @@ _NOISE = ("Deprecat", "from starlette", "Registry store URI", "[MLflow] Security
 
 
 def relevant(lines: list[str], limit: int = 20) -> str:
-    """The lines of a log that tell why: the end of the last traceback if there is one, else the last lines."""
+    """The lines of a log that tell why: the end of the last traceback if there is one, else the last lines. One that is
+    still being written tells nothing yet: then it is the one before."""
     kept = [line.rstrip() for line in lines if line.strip() and not any(noise in line for noise in _NOISE)]
+    end, cut = len(kept), kept
     for position in range(len(kept) - 1, -1, -1):
         if "Traceback (most recent call last)" in kept[position]:
-            after = kept[position + 1 :]
+            after = kept[position + 1 : end]
             # Frames are indented; what is not is the exception and whatever came after it.
-            return "\n".join([line for line in after if not line.startswith(" ")][:limit]) or "\n".join(after[-limit:])
-    return "\n".join(kept[-limit:])
+            whole = [line for line in after if not line.startswith(" ")]
+            if whole:
+                return "\n".join(whole[:limit])
+            cut = after if cut is kept else cut
+            end = position
+    return "\n".join(cut[-limit:])

@@ -182,8 +182,12 @@ def test_somebody_else_who_answers_is_not_the_server(page: HealthPage) -> None:
     wait_healthy(page.url, nothing, never, ours=lambda pid: pid == os.getpid())
 
 
+def printed(crash: str) -> list[str]:
+    return (CRASHES / f"{crash}.txt").read_text().splitlines()
+
+
 def why(crash: str) -> str:
-    return relevant((CRASHES / f"{crash}.txt").read_text().splitlines())
+    return relevant(printed(crash))
 
 
 def test_the_exception_of_a_crash_without_its_frames() -> None:
@@ -213,6 +217,13 @@ def test_of_workers_that_die_again_and_again_the_last_is_told() -> None:
 def test_a_traceback_that_is_cut_shows_where_it_was() -> None:
     lines = (CRASHES / "respawning.txt").read_text().splitlines()[:6]
     assert "self.run()" in relevant(lines)
+
+
+def test_of_a_traceback_that_is_being_written_the_one_before_is_told() -> None:
+    lines = printed("respawning")
+    begun = ["Traceback (most recent call last):", '  File "server.py", line 1, in main', "    run()"]
+    assert relevant([*lines, *begun]).splitlines()[0] == "ImportError: the second worker died of this"
+    assert relevant(begun).splitlines() == begun[1:]
 
 
 def test_a_long_log_is_cut_to_its_end() -> None:

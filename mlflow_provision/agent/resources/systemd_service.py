@@ -171,7 +171,7 @@ class SystemdService:
     def _last_words(self) -> str:
         """Why it died. What runs just now may be the next attempt, which has said nothing yet."""
         words = running.relevant(self._journal())
-        if not words or _only_systemd(words):
+        if not words or words.startswith(" ") or _only_systemd(words):
             words = running.relevant([line for line in self._journal(_ATTEMPT) if not _only_systemd(line)]) or words
         return words or "it printed nothing"
 
