@@ -231,6 +231,14 @@ class TestPasswords:
         asked.systemd.page.answer = lambda: fake.restarted() or 200  # type: ignore[func-returns-value]
         assert asked("password", username=ADMIN, password=NEW)["restarted"] and asked.restarts == 1
 
+    def test_a_restart_that_fails_leaves_no_dead_server(self, asked: Asked, fake: FakeUsers) -> None:
+        """It ran before: systemd shows nothing of that any more, and the way back starts it all the same."""
+        asked.workers = 4
+        asked.systemd.on("stop", "if [ -e once ]; then rm -f fail-start; else touch once fail-start; fi")
+        error = asked.refused("password", username=ADMIN, password=NEW)
+        assert "The old password works as before." in error.message and fake.accounts[ADMIN].password == PASSWORD
+        assert asked.systemd.state["ActiveState"] == "active"
+
     def test_a_server_that_does_not_answer(self, asked: Asked, fake: FakeUsers) -> None:
         port, fake.port = fake.port, 1
         error = asked.refused("list")

@@ -94,10 +94,10 @@ def _with_the_old_one(server: Server, old: str, new: str, error: BaseException) 
     hint = error.hint if isinstance(error, AgentError) else ""
     kind = error.kind if isinstance(error, AgentError) else "failed"
     try:
-        server.restarted(lambda: False, server.remembers_passwords)  # what a worker remembers proves nothing
+        _all_forget(server)  # what a worker remembers proves nothing
         if logs_in(server.login(server.username, new)) and not logs_in(server.client):
             _change_own(server, new, old)
-            server.restarted(lambda: False, server.remembers_passwords)
+            _all_forget(server)
         works = logs_in(server.client)
     except (AgentError, OSError):
         works = False
@@ -111,6 +111,12 @@ def _with_the_old_one(server: Server, old: str, new: str, error: BaseException) 
         f"set a new one: mlflow-provision user password {server.username} NAME --reset",
         "unsure",
     )
+
+
+def _all_forget(server: Server) -> None:
+    """It ran when this began. A restart that was stopped half-way, or died, shows nothing of that."""
+    if server.remembers_passwords:
+        server.restart(lambda: False)
 
 
 def _in_database(server: Server, password: str) -> bool:

@@ -53,15 +53,22 @@ class Server:
         """Does a worker remember passwords that were right?"""
         return self.version >= _CACHES
 
-    def restarted(self, stopping: Callable[[], bool], whether: bool = True) -> bool:
+    def restarted(self, stopping: Callable[[], bool]) -> bool:
         """Restart a server that runs; a stopped one stays stopped. Was it?"""
+        if not self._service.status()["running"]:
+            return False
+        self.restart(stopping)
+        return True
+
+    def restart(self, stopping: Callable[[], bool]) -> None:
+        """Also one that was stopped, or died."""
+        self._service.restart(stopping)
+
+    @property
+    def _service(self) -> Any:
         from mlflow_provision.agent.resources import from_json
 
-        service: Any = from_json(self.service)
-        if not whether or not service.status()["running"]:
-            return False
-        service.restart(stopping)
-        return True
+        return from_json(self.service)
 
 
 def server(data: dict[str, Any]) -> Server:
