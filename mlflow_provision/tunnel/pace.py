@@ -17,6 +17,7 @@ class Pace:
     check_down: float = 1.0
     answer: float = 4.0  # for an answer of MLflow
     answer_awake: float = 2.0  # the same after this machine was asleep: then the link is most likely dead
+    last_gasp: float = 0.5  # from an ssh that hangs up on its clients to its end, when it is that which ends
     stalled: float = 16.0  # longer than SSH needs to notice a dead link: after this, it is MLflow
     connect: float = 30.0  # for a whole connection, gateways included, where nobody has to type anything
     first_delay: float = 1.0

@@ -52,6 +52,12 @@ class Ssh:
     def alive(self) -> bool:
         return self._process.poll() is None
 
+    def ends_within(self, seconds: float) -> bool:
+        """Has it ended by then?"""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        return not self.alive
+
     @property
     def carried(self) -> int | None:
         """What went through it, both ways, since the port was opened.

@@ -46,7 +46,10 @@ def forward(client):
     pump(server, client)
 def accept(listener):
     while True:
-        client, _ = listener.accept()
+        try:
+            client, _ = listener.accept()
+        except OSError:
+            return
         threading.Thread(target=forward, args=(client,), daemon=True).start()
 if life["listens"]:
     listener = socket.create_server(("127.0.0.1", port))
@@ -57,6 +60,9 @@ while not end.exists():
     time.sleep(0.01)
 for line in end.read_text().splitlines():
     say(line)
+if life["lingers"]:
+    listener.shutdown(socket.SHUT_RDWR)
+    time.sleep(life["lingers"])
 sys.exit(255)
 """
 
@@ -72,9 +78,13 @@ class FakeSsh:
         program.write_text(PROGRAM.format(python=os.path.realpath(sys.executable), folder=str(folder)))
         program.chmod(0o755)
 
-    def then(self, *says: str, code: int | None = None, leads_to: int = 0, listens: bool = True) -> None:
-        """It says this, then exits with `code`, or forwards to a local port until `end`."""
-        self._lives.append({"says": says, "code": code, "leads_to": leads_to, "listens": listens})
+    def then(
+        self, *says: str, code: int | None = None, leads_to: int = 0, listens: bool = True, lingers: float = 0.0
+    ) -> None:
+        """It says this, then exits with `code`, or forwards to a local port until `end`. It `lingers` so many seconds
+        after it has closed that."""
+        life = {"says": says, "code": code, "leads_to": leads_to, "listens": listens, "lingers": lingers}
+        self._lives.append(life)
         (self._folder / "lives.json").write_text(json.dumps(self._lives))
 
     def end(self, number: int, *says: str) -> None:
