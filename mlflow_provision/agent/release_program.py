@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from pathlib import Path
 from typing import Any, Callable, Iterator
 
 from mlflow_provision.agent import command
@@ -29,24 +30,23 @@ def become(user):
 """
 
 # Only root may write the bytecode beside the modules: with it every start, and every migration, takes half the time.
-_IMPORT = """
+IMPORT = """
 import sqlalchemy.orm, alembic.command, mlflow.store.db.utils, mlflow.server.auth.sqlalchemy_store
 """
-# What a server imports beside that, and what alembic loads by itself. The last of it tells that this was done before.
-# What cannot be imported is no matter here: releases differ, and the server itself says what it needs.
+# What a server imports beside that, and what alembic loads by itself. What cannot be imported is no matter here:
+# releases differ, and the server itself says what it needs.
 SERVER_IMPORT = """
-import compileall, importlib, importlib.util, os
-last = importlib.util.find_spec("docker")
-if not (last and os.path.exists(last.cached)):
-    for folder in ("store/db_migrations", "server/auth/db"):
-        compileall.compile_dir(os.path.join(os.path.dirname(mlflow.__file__), folder), quiet=2)
-    uvicorn = ("main", "lifespan.on", "loops.auto", "protocols.http.auto", "protocols.websockets.auto")
-    for name in ["mlflow.server.fastapi_app", "mlflow.cli", *("uvicorn." + name for name in uvicorn), "docker"]:
-        try:
-            importlib.import_module(name)
-        except Exception:
-            pass
+import compileall, importlib, os
+for folder in ("store/db_migrations", "server/auth/db"):
+    compileall.compile_dir(os.path.join(os.path.dirname(mlflow.__file__), folder), quiet=2)
+uvicorn = ("main", "lifespan.on", "loops.auto", "protocols.http.auto", "protocols.websockets.auto")
+for name in ["mlflow.server.fastapi_app", "mlflow.cli", *("uvicorn." + name for name in uvicorn), "docker"]:
+    try:
+        importlib.import_module(name)
+    except Exception:
+        pass
 """
+_LAST_IMPORTED = "lib/python*/site-packages/docker/__pycache__/__init__.*"
 _WAITS = f"print({command.READY!r}, flush=True)\n"
 
 
@@ -83,6 +83,12 @@ def _environment(release: str, config: str) -> dict[str, str]:
     }
 
 
+def imported(release: str) -> bool:
+    """Was all that a server imports imported before?"""
+    return any(Path(release).glob(_LAST_IMPORTED))
+
+
 def first_import(release: str, config: str, stopping: Callable[[], bool]) -> None:
     """Import once all that a server imports, as whoever may write into the release."""
-    run(release, config, _IMPORT + SERVER_IMPORT, {}, stopping)
+    if not imported(release):
+        run(release, config, IMPORT + SERVER_IMPORT, {}, stopping)

@@ -9,9 +9,6 @@ from typing import Callable, Iterator
 from mlflow_provision.agent import release_program
 from mlflow_provision.agent.databases import denials
 
-_IMPORT = """
-import sqlalchemy.orm, alembic.command, mlflow.store.db.utils, mlflow.server.auth.sqlalchemy_store
-"""
 _MIGRATE = f"""
 become(request["user"])
 os.chdir(os.path.dirname(request["tracking"]))
@@ -44,7 +41,7 @@ def ready(
 ) -> Iterator[Callable[[str, str, str], None]]:
     """The same for who wants it done soon after, and quickly: importing MLflow takes longer than most migrations. What
     this gives is called once, with the owner and the two databases."""
-    with release_program.waiting(release, config, _IMPORT, _MIGRATE, stopping) as go:
+    with release_program.waiting(release, config, release_program.IMPORT, _MIGRATE, stopping) as go:
 
         def at_once(owner: str, tracking: str, auth: str) -> None:
             go({"user": owner, "tracking": tracking, "auth": auth})

@@ -16,16 +16,16 @@ from mlflow_provision.agent.resources.base import Change, Context
 
 # Imported first and as root, because only root may write the bytecode beside the modules: every later start of the
 # server is then twice as fast. What touches the database runs as the service user.
-_IMPORT = f"""
+_FIRST_IMPORT = f"""
 import subprocess
 # A second core compiles what the first comes to later: a sixth of the time less.
 second = subprocess.Popen([sys.executable, "-c", "import sqlalchemy.orm, alembic, pandas"], stderr=subprocess.DEVNULL)
 import mlflow.server.auth
-from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
 {release_program.SERVER_IMPORT}
 second.wait()
 """
 _PROGRAM = """
+from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
 become(request["user"])
 os.chdir(os.path.dirname(request["database"]))
 # Half a schema cannot be migrated any further: a new database gets its name when it is complete.
@@ -107,7 +107,8 @@ class AdminUser:
             "user": self.owner,
             "tracking": self.tracking if as_user(self.owner, self._untracked) else "",
         }
-        release_program.run(self.release, self.config, _IMPORT + _PROGRAM, request, context.stopping)
+        program = _PROGRAM if release_program.imported(self.release) else _FIRST_IMPORT + _PROGRAM
+        release_program.run(self.release, self.config, program, request, context.stopping)
 
     def _find(self) -> tuple[str, bool] | None:
         query = "SELECT password_hash, is_admin FROM users WHERE username = ?"

@@ -4,7 +4,6 @@ migration tried on copies of the databases."""
 from __future__ import annotations
 
 import contextlib
-import glob
 import json
 import os
 import time
@@ -24,7 +23,6 @@ from mlflow_provision.agent.upgrade.copies import Copied
 from mlflow_provision.agent.upgrade.copying import Stopping
 from mlflow_provision.agent.upgrade.wanted import Wanted
 
-_IMPORTED = "lib/python*/site-packages/mlflow/server/auth/__pycache__"
 CONFIG = "upgrade.ini"  # MLflow's users as the new release will have them
 
 
@@ -67,7 +65,7 @@ def on_copies(wanted: Wanted, path: str, paths: dict[str, str], emit: Emit, stop
     if not os.path.exists(f"{wanted.release}/{STAMP}"):
         raise AgentError(f"there is no release {wanted.release}", "this is a bug of ours: please report it")
     safety.make_folders(wanted)
-    if not glob.glob(f"{glob.escape(wanted.release)}/{_IMPORTED}"):
+    if not release_program.imported(wanted.release):
         with step(emit, "import", f"first import of MLflow {wanted.version}"):
             release_program.first_import(wanted.release, path, stopping)
     try:
