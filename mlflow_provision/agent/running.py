@@ -88,7 +88,7 @@ def _crashed(last_words: str, stranger: str) -> AgentError:
 def _stranger(url: str, ours: Callable[[int], bool]) -> str:
     """Who answers in the server's place; "" when it is the server, or when this system does not tell who listens."""
     port = int(url.rpartition(":")[2])
-    pids = [sockets.owner(listener.inode) for listener in sockets.listeners() if listener.port == port]
+    pids = [sockets.owner(listener.inode) for listener in sockets.listening_on(port)]
     if not pids or any(pid and ours(pid) for pid in pids):
         return ""
     return f"port {port} is held by {processes.name(pids[0])}"
@@ -101,14 +101,13 @@ def relevant(lines: list[str], limit: int = 20) -> str:
     """The lines of a log that tell why: the end of the last traceback if there is one, else the last lines. One that is
     still being written tells nothing yet: then it is the one before."""
     kept = [line.rstrip() for line in lines if line.strip() and not any(noise in line for noise in _NOISE)]
-    end, cut = len(kept), kept
-    for position in range(len(kept) - 1, -1, -1):
-        if "Traceback (most recent call last)" in kept[position]:
-            after = kept[position + 1 : end]
-            # Frames are indented; what is not is the exception and whatever came after it.
-            whole = [line for line in after if not line.startswith(" ")]
-            if whole:
-                return "\n".join(whole[:limit])
-            cut = after if cut is kept else cut
-            end = position
-    return "\n".join(cut[-limit:])
+    begins = [number for number, line in enumerate(kept) if "Traceback (most recent call last)" in line]
+    end = len(kept)
+    for begin in reversed(begins):
+        # Frames are indented; what is not is the exception and whatever came after it.
+        told = [line for line in kept[begin + 1 : end] if not line.startswith(" ")]
+        if told:
+            return "\n".join(told[:limit])
+        end = begin
+    last = kept[begins[-1] + 1 :] if begins else kept
+    return "\n".join(last[-limit:])

@@ -36,6 +36,11 @@ def listeners() -> list[Listener]:
     return found
 
 
+def listening_on(port: int) -> list[Listener]:
+    """Those on one port."""
+    return [listener for listener in listeners() if listener.port == port]
+
+
 def _address(text: str) -> str:
     # The kernel prints each 32-bit word in the byte order of the machine.
     words = [int(text[at : at + 8], 16) for at in range(0, len(text), 8)]

@@ -18,7 +18,7 @@ def served(names: list[str]) -> dict[str, Any] | None:
 
     Nobody is asked but this host, and the certificate is not judged: an expired one is just what is looked for.
     """
-    listening = [listener for listener in sockets.listeners() if listener.port == _PORT] if names else []
+    listening = sockets.listening_on(_PORT) if names else []
     if not listening:
         return None
     address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listening[0].address, listening[0].address)  # noqa: S104

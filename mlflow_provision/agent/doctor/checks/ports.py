@@ -13,7 +13,7 @@ from mlflow_provision.agent.doctor.patient import Patient
 def taken(patient: Patient) -> Finding:
     """Nobody else listens on the server's port."""
     port = patient.server.port
-    here = [listener for listener in sockets.listeners() if listener.port == port]
+    here = sockets.listening_on(port)
     ours = processes.sockets(patient.pids)
     others = [listener for listener in here if listener.inode not in ours]
     if not others:
