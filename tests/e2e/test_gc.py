@@ -40,6 +40,7 @@ SMALL, SMALL_FILES, MORE = 10, 5, 95  # runs; files of each that come through th
 # An experiment with a run of more than a page of objects, ten smaller ones, one that is active, one that a registered
 # model is made of; and an experiment that is deleted with all that is in it.
 FILL = """
+from mlflow.tracing.attachments import Attachment
 made["churn"] = client.create_experiment("churn")
 made["old"] = client.create_experiment("old ideas")
 
@@ -76,7 +77,9 @@ mlflow.set_experiment(experiment_id=made["old"])
 model = mlflow.initialize_logged_model(name="tree")
 made["model"] = model.model_id
 client.log_model_artifacts(model.model_id, few)
-mlflow.trace(lambda: 1)()
+# With an attachment, for what else a trace stores in the bucket depends on which of two threads of MLflow is first.
+seen = Attachment(content_type="text/plain", content_bytes=b"seen")
+mlflow.trace(lambda: seen)()
 mlflow.flush_trace_async_logging()
 client.delete_experiment(made["old"])
 """
