@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pexpect
 import pytest
@@ -21,8 +22,14 @@ from tests.e2e.operator import Operator, on
 from tests.e2e.served import NAME, UNIT, Served, answers, request, watched
 from tests.e2e.terminal import Terminal
 from tests.e2e.waiting import until
+from tests.lab.server import free_port
 
 BACK_WITHIN = 10  # seconds after the link is
+
+
+def on_own_port(served: Served) -> dict[str, Any]:
+    """A tunnel at a port that no other test on this machine chooses, also when it is free again."""
+    return served.opened("--local-port", str(free_port("127.0.0.1")))
 
 
 def test_opened_used_listed_and_stopped(served: Served) -> None:
@@ -36,8 +43,10 @@ def test_opened_used_listed_and_stopped(served: Served) -> None:
     environment = json.loads(served.operator.run("env", NAME, "--format", "json").stdout)
     assert environment["MLFLOW_TRACKING_URI"] == f"http://127.0.0.1:{port}"
     served.operator.run("tunnel", "--stop", NAME)
-    assert served.tunnels() == [] and not answers(port)
-    assert served.opened()["port"] == port  # people have it in their browsers
+    own = on_own_port(served)["port"]
+    served.operator.run("tunnel", "--stop", NAME)
+    assert served.tunnels() == [] and not answers(own)
+    assert served.opened()["port"] == own  # people have it in their browsers
 
 
 @pytest.mark.parametrize(
@@ -45,10 +54,7 @@ def test_opened_used_listed_and_stopped(served: Served) -> None:
     [("localhost:PORT", 200), ("127.0.0.1:PORT", 200), ("foreign.example:PORT", 403), ("foreign.example", 403)],
 )
 def test_the_host_check_takes_any_local_port_and_no_foreign_name(served: Served, name: str, status: int) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        free = probe.getsockname()[1]
-    port = served.opened("--local-port", str(free))["port"]
+    port = on_own_port(served)["port"]
     path = "/api/2.0/mlflow/experiments/search?max_results=1"
     assert served.get(port, path, host=name.replace("PORT", str(port)))[0] == status
 
@@ -121,7 +127,7 @@ def test_host_rebooted(served: Served) -> None:
 
 
 def test_local_port_taken(served: Served) -> None:
-    first = served.opened()["port"]
+    first = on_own_port(served)["port"]
     served.operator.run("tunnel", "--stop", NAME)
     with socket.socket() as squatter:
         squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -185,9 +191,9 @@ def test_a_large_artifact_up_and_down(served: Served, tmp_path: Path) -> None:
 
 def test_killed_supervisor(served: Served) -> None:
     """ssh goes with it, and what it left behind is not taken for a tunnel."""
-    tunnel = served.opened()
+    tunnel = on_own_port(served)
     os.kill(tunnel["pid"], signal.SIGKILL)
-    until(lambda: not answers(tunnel["port"]))
+    until(lambda: not answers(tunnel["port"]), within=5)
     assert served.tunnels() == []
     assert "no tunnel" in served.operator.refused("tunnel", "--stop", NAME)
     again = served.opened()
@@ -196,9 +202,9 @@ def test_killed_supervisor(served: Served) -> None:
 
 def test_stale_state_files_name_a_living_process(served: Served) -> None:
     """A pid that was given to another program meanwhile: it is neither shown nor hurt."""
-    tunnel = served.opened()
+    tunnel = on_own_port(served)
     os.kill(tunnel["pid"], signal.SIGKILL)
-    until(lambda: not answers(tunnel["port"]))
+    until(lambda: not answers(tunnel["port"]), within=5)
     with subprocess.Popen(["sleep", "60"]) as bystander:
         state = served.operator.state / "tunnels" / f"{NAME}.json"
         state.write_text(json.dumps({**json.loads(state.read_text()), "pid": bystander.pid, "state": "up"}))
