@@ -48,7 +48,7 @@ class Served:
 
     def until_no_tunnel(self) -> None:
         """One that was only used ends half a second after its last user."""
-        until(lambda: not self.tunnels())
+        until(lambda: not self.tunnels(), within=15)
 
     def another(self, name: str) -> None:
         """A second deployment file of the same server: who only makes a tunnel sees no difference."""

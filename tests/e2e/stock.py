@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 from mlflow_provision.agent import release_program, resources
@@ -50,8 +49,7 @@ def _make(folder: Path) -> None:
         (partial / ROOT).parent.mkdir(parents=True)
         made = (snapshot.folder / "upper" / ROOT).rename(partial / ROOT)
         delete_tree(made / NAME)
-        with suppress(FileNotFoundError):
-            (made / "audit.jsonl").unlink()
+        (made / "audit.jsonl").unlink(missing_ok=True)
         partial.rename(folder)
     finally:
         snapshot.remove()

@@ -230,7 +230,7 @@ def test_what_was_missed_is_made_up_for(nightly: Nightly) -> None:
         os.utime(nightly.host.path(f"/var/lib/systemd/timers/stamp-{timer}"), (days_ago, days_ago))
         nightly.host.run(["systemctl", "daemon-reload"])
         nightly.host.run(["systemctl", "start", timer])
-        until(lambda: nightly.status()["made"] != made)
+        until(lambda: nightly.status()["made"] != made, within=30)
     finally:
         now.unlink()
         now.parent.rmdir()

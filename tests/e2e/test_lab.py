@@ -110,7 +110,7 @@ def test_reboot_from_outside_and_from_inside(host: LabHost) -> None:
     assert host.run(["ls", "/run/does-not"], check=False).returncode != 0
 
     host.ssh(["sudo", "systemctl", "reboot"], check=False)
-    until(lambda: host.running and boot_id() != second, lambda: "it did not reboot by itself", pause=0.1)
+    until(lambda: host.running and boot_id() != second, lambda: "it did not reboot by itself", pause=0.1, within=30)
     host.wait_ready()
     assert host.ssh(["true"]).returncode == 0
 

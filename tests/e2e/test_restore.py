@@ -77,8 +77,11 @@ def test_killed_in_the_middle_and_run_again(backed_up: BackedUp, tmp_path: Path,
     make_experiment(backed_up, f"{name}-after")
     process = backed_up.operator.start("restore", made["id"], NAME, "--from", *place, "--yes")
     journal = backed_up.host.path(f"{BASE}/backup/restore.json")
-    until(lambda: _phase(journal) == phase or process.poll() is not None, pause=0.001)
-    if process.poll() is not None:
+
+    def comes() -> str:
+        return phase if _phase(journal) == phase else "over" if process.poll() is not None else ""
+
+    if until(comes, pause=0) == "over":
         assert phase != "starting", process.communicate()
         pytest.skip(f"{phase} was over too soon to be met")
     for pid in backed_up.host.run(["pgrep", "-f", AGENT], check=False).stdout.split():

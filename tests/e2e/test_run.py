@@ -103,7 +103,7 @@ def test_signals_reach_the_program_and_it_decides(served: Served, number: signal
         text=True,
         start_new_session=True,
     )
-    until((tmp_path / "ready").exists)
+    until((tmp_path / "ready").exists, within=15)
     run.send_signal(number)
     out, _ = run.communicate(timeout=20)
     assert (out, run.returncode) == ("got it\n", 5)
@@ -165,4 +165,4 @@ mlflow_provision.connect("{NAME}")
 
 
 def _until_tunnel(served: Served) -> None:
-    until(lambda: [tunnel["state"] for tunnel in served.tunnels()] == ["up"])
+    until(lambda: [tunnel["state"] for tunnel in served.tunnels()] == ["up"], within=15)

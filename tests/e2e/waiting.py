@@ -21,10 +21,11 @@ def until(
     *,
     process: subprocess.Popen[str] | None = None,
     pause: float = 0.02,
+    within: float = PATIENCE,
 ) -> T:
     """What `reached` gives, once that is true. `process` is the one that works on it: when it has ended it never will
-    be. `otherwise` says why it is not."""
-    deadline = time.monotonic() + PATIENCE
+    be. `otherwise` says why it is not. `within` so many seconds, where later would be wrong."""
+    deadline = time.monotonic() + within
     while not (found := reached()):
         assert process is None or process.poll() is None, (otherwise(), process and process.communicate())
         assert time.monotonic() < deadline, otherwise()
