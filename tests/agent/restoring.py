@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import shutil
-import sqlite3
 import sys
 import tarfile
 import time
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,25 +22,12 @@ from mlflow_provision.agent.backup.stores.folder import FolderStore
 from mlflow_provision.agent.protocol import FAILED, OK, AgentError, Event
 from mlflow_provision.agent.resources.background_process import BackgroundProcess
 from mlflow_provision.agent.restore import serve as restore
+from tests.agent.site_databases import NEW, OLD, STARTED, make_tracking, make_users, password_hash, runs_of
 
 PASSWORD = "correct horse battery CANARY"
 ID = "20261121T153012Z-4f2a9c"
-OLD, NEW = "aaa", "bbb"  # revisions of the tracking database
-STARTED = 1_760_000_000.0
 SECRETS = "MLFLOW_FLASK_SERVER_SECRET_KEY=of-the-backup\nMLFLOW_CRYPTO_KEK_PASSPHRASE=CANARY-of-the-backup\n"
 
-_TRACKING = """
-CREATE TABLE alembic_version (version_num TEXT);
-CREATE TABLE experiments (experiment_id INTEGER, name TEXT, creation_time INTEGER);
-CREATE TABLE runs (run_uuid TEXT, start_time INTEGER, end_time INTEGER);
-CREATE TABLE metrics (run_uuid TEXT, key TEXT, value REAL);
-INSERT INTO experiments VALUES (0, 'Default', 0);
-"""
-_USERS = """
-CREATE TABLE alembic_version_auth (version_num TEXT);
-INSERT INTO alembic_version_auth VALUES ('u1');
-CREATE TABLE users (id INTEGER PRIMARY KEY, username TEXT UNIQUE, password_hash TEXT, is_admin BOOLEAN);
-"""
 # The Python of the release: does to the databases what MLflow would do.
 _PYTHON = """#!{python}
 import json, sqlite3, sys
@@ -64,11 +48,6 @@ else:
 connection.commit()
 connection.close()
 """
-
-
-def password_hash(password: str) -> str:
-    digest = hashlib.scrypt(password.encode(), salt=b"salt", n=512, r=8, p=1, maxmem=1 << 26)
-    return "scrypt:512:8:1$salt$" + digest.hex()
 
 
 class Site:
@@ -285,35 +264,6 @@ def stored(store: FolderStore, id: str, path: Path) -> Member:
     key = f"{id}/{path.name}.gz"
     sums = store_stream(store, key, [path.read_bytes()], Encryption())
     return Member(path.name, key, **asdict(sums))
-
-
-def make_tracking(path: Path, runs: list[str], at: float, revision: str = NEW) -> None:
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.executescript(_TRACKING)
-        connection.execute("INSERT INTO alembic_version VALUES (?)", (revision,))
-        milliseconds = int(at * 1000)
-        connection.executemany("INSERT INTO runs VALUES (?, ?, ?)", [(run, milliseconds, None) for run in runs])
-        connection.executemany("INSERT INTO metrics VALUES (?, 'loss', 0.5)", [(run,) for run in runs])
-        connection.commit()
-
-
-def make_users(path: Path, users: dict[str, str]) -> None:
-    with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(_USERS)
-        rows = [(name, password_hash(password), name == "admin") for name, password in users.items()]
-        connection.executemany("INSERT INTO users (username, password_hash, is_admin) VALUES (?, ?, ?)", rows)
-        connection.commit()
-
-
-def runs_of(path: Path) -> list[str]:
-    with closing(sqlite3.connect(path)) as connection:
-        return [row[0] for row in connection.execute("SELECT run_uuid FROM runs ORDER BY run_uuid")]
-
-
-def users_of(path: Path) -> list[str]:
-    with closing(sqlite3.connect(path)) as connection:
-        return [row[0] for row in connection.execute("SELECT username FROM users ORDER BY username")]
 
 
 def play(site: Site, patch: Callable[[object, str, Any], object] = setattr) -> None:

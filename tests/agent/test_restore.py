@@ -19,19 +19,8 @@ from mlflow_provision.agent.protocol import CHANGED, FAILED, AgentError, Result
 from mlflow_provision.agent.resources.admin_user import AdminUser
 from mlflow_provision.agent.resources.base import Context
 from tests.agent.converge import needs_root, snapshot
-from tests.agent.restoring import (
-    ID,
-    OLD,
-    PASSWORD,
-    SECRETS,
-    STARTED,
-    Site,
-    make_tracking,
-    make_users,
-    play,
-    runs_of,
-    users_of,
-)
+from tests.agent.restoring import ID, PASSWORD, SECRETS, Site, play
+from tests.agent.site_databases import OLD, STARTED, make_tracking, make_users, runs_of, users_of
 
 
 @pytest.fixture

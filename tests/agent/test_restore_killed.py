@@ -6,10 +6,8 @@ import itertools
 import os
 import shutil
 import signal
-import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,8 @@ from mlflow_provision.agent.backup.settings import settings
 from mlflow_provision.agent.protocol import AgentError
 from mlflow_provision.agent.resources.background_process import BackgroundProcess
 from mlflow_provision.agent.restore.journal import PHASES, journal_in
-from tests.agent.restoring import STARTED, Site, make_tracking, make_users, play, runs_of, users_of
+from tests.agent.restoring import Site, play
+from tests.agent.site_databases import STARTED, as_a_killed_server_leaves, make_tracking, make_users, runs_of, users_of
 
 OLD = (["now-1", "now-2", "now-3", "now-4"], ["ada", "admin"])
 NEW = (["then-1", "then-2"], ["admin", "bob"])
@@ -33,15 +32,7 @@ def template() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir=memory) as name:
         site = Site(Path(name, "template", "server")).make()
         site.back_up()
-        elsewhere = Path(name, "mlflow.db")
-        site.tracking.unlink()
-        make_tracking(elsewhere, ["now-1", "now-2", "now-3"], STARTED + 60)
-        with closing(sqlite3.connect(elsewhere)) as connection:
-            connection.execute("PRAGMA wal_autocheckpoint=0")
-            connection.execute("INSERT INTO runs VALUES ('now-4', 1, NULL)")
-            connection.commit()
-            for ending in ("", "-wal", "-shm"):
-                shutil.copyfile(f"{elsewhere}{ending}", f"{site.tracking}{ending}")
+        as_a_killed_server_leaves(site.tracking, "now-4")
         yield Path(name, "template")
 
 

@@ -14,7 +14,8 @@ import pytest
 from mlflow_provision.agent.backup.make import make
 from mlflow_provision.agent.backup.settings import settings
 from mlflow_provision.agent.protocol import AgentError
-from tests.agent.restoring import Site, play, runs_of, users_of
+from tests.agent.restoring import Site, play
+from tests.agent.site_databases import runs_of, users_of
 
 
 @pytest.fixture

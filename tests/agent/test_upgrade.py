@@ -21,8 +21,9 @@ from mlflow_provision.agent.protocol import AgentError, Result, Start
 from mlflow_provision.agent.resources import file
 from mlflow_provision.agent.upgrade import copies, serve
 from mlflow_provision.agent.upgrade.journal import SWITCHING, journal_in
-from tests.agent.restoring import PASSWORD, runs_of, users_of
-from tests.agent.upgrading import NEW, NEW_RELEASE, OLD, OLD_RELEASE, Site, held, play
+from tests.agent.restoring import PASSWORD
+from tests.agent.site_databases import NEW, OLD, as_a_killed_server_leaves, runs_of, users_of
+from tests.agent.upgrading import NEW_RELEASE, OLD_RELEASE, Site, held, play
 
 
 @pytest.fixture
@@ -234,16 +235,7 @@ def test_a_server_that_did_not_run_stays_stopped_when_it_fails(site: Site) -> No
 
 
 def test_what_a_killed_server_left_beside_its_database_comes_along(site: Site) -> None:
-    folder = site.base.parent / "elsewhere"
-    folder.mkdir()
-    with closing(sqlite3.connect(site.tracking)) as connection:
-        connection.execute("PRAGMA wal_autocheckpoint=0")
-        connection.execute("INSERT INTO runs (run_uuid) VALUES ('only-in-the-log')")
-        connection.commit()
-        for ending in ("", "-wal"):
-            (folder / f"mlflow.db{ending}").write_bytes(Path(f"{site.tracking}{ending}").read_bytes())
-    for ending in ("", "-wal"):
-        Path(f"{site.tracking}{ending}").write_bytes((folder / f"mlflow.db{ending}").read_bytes())
+    as_a_killed_server_leaves(site.tracking, "only-in-the-log")
     site.run()
     assert held(site) == (NEW, ["now-1", "now-2", "only-in-the-log"])
 

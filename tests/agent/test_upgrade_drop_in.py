@@ -15,7 +15,8 @@ from mlflow_provision.agent.protocol import AgentError, Start
 from mlflow_provision.agent.upgrade import serve
 from mlflow_provision.agent.upgrade.journal import STARTING, STOPPING, SWITCHING, holding, journal_in
 from tests.agent.fake_programs import FakePrograms
-from tests.agent.upgrading import NEW_RELEASE, OLD, OLD_RELEASE, Site, held, play
+from tests.agent.site_databases import OLD
+from tests.agent.upgrading import NEW_RELEASE, OLD_RELEASE, Site, held, play
 
 
 @pytest.fixture

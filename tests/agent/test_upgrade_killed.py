@@ -34,8 +34,8 @@ from mlflow_provision.agent.upgrade.journal import (
     holding,
     journal_in,
 )
-from tests.agent.restoring import runs_of
-from tests.agent.upgrading import NEW, NEW_RELEASE, OLD, OLD_RELEASE, Site, held, play
+from tests.agent.site_databases import NEW, OLD, as_a_killed_server_leaves, runs_of
+from tests.agent.upgrading import NEW_RELEASE, OLD_RELEASE, Site, held, play
 
 Fresh = Callable[[], Site]
 _PATIENCE = 20.0
@@ -48,14 +48,7 @@ def template() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir=memory) as name:
         site = Site(Path(name, "template", "mlflow")).make()
         (site.root / "releases" / OLD_RELEASE / "bin" / "python").unlink()
-        elsewhere = Path(name, "mlflow.db")
-        shutil.copyfile(site.tracking, elsewhere)
-        with closing(sqlite3.connect(elsewhere)) as connection:
-            connection.execute("PRAGMA wal_autocheckpoint=0")
-            connection.execute("INSERT INTO runs (run_uuid) VALUES ('now-3')")
-            connection.commit()
-            for ending in ("", "-wal", "-shm"):
-                shutil.copyfile(f"{elsewhere}{ending}", f"{site.tracking}{ending}")
+        as_a_killed_server_leaves(site.tracking, "now-3")
         yield Path(name, "template")
 
 

@@ -14,20 +14,9 @@ from mlflow_provision.agent import verify
 from mlflow_provision.agent.protocol import AgentError, Event
 from mlflow_provision.agent.resources.background_process import BackgroundProcess
 from mlflow_provision.agent.upgrade import serve as upgrade
-from tests.agent.restoring import (
-    PASSWORD,
-    STARTED,
-    admin_of,
-    make_tracking,
-    make_users,
-    password_hash,
-    runs_of,
-    service_in,
-    settings_of,
-    verified_in,
-)
+from tests.agent.restoring import PASSWORD, admin_of, service_in, settings_of, verified_in
+from tests.agent.site_databases import NEW, OLD, STARTED, make_tracking, make_users, password_hash, runs_of
 
-OLD, NEW = "aaa", "bbb"  # revisions of the tracking database
 OLD_RELEASE, NEW_RELEASE = "3.10.1-old", "3.17.2-new"
 # The Python of a release: does to the databases what MLflow would do.
 _PYTHON = """#!{python}
