@@ -104,11 +104,11 @@ def use(deployment: Deployment, path: Path, secrets: Secrets, backups_only: bool
     return Use(deployment, path, secrets, (first, *(part for part in same if part != first)))
 
 
-def try_key(host: Host, used: Use, key: AccessKey, patience: float = PATIENCE) -> None:
+def try_key(host: Host, used: Use, key: AccessKey) -> None:
     """Prove from the host that the key may do what it is needed for. A key that was just made is waited for."""
     for part in used.parts:
         data = _store(replace(used, secrets=used.secrets_with(key)), part)
-        _patiently(host, data, patience)
+        _patiently(host, data)
 
 
 def keep(used: Use, key: AccessKey) -> None:
@@ -172,8 +172,8 @@ def _store(used: Use, part: str) -> dict[str, Any]:
     }
 
 
-def _patiently(host: Host, data: dict[str, Any], patience: float) -> None:
-    deadline = time.monotonic() + patience
+def _patiently(host: Host, data: dict[str, Any]) -> None:
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
             answer(host, "store", data)
