@@ -71,7 +71,7 @@ def wait_healthy(
                 raise _crashed(last_words, _stranger(url, ours))
             next_look = time.monotonic() + 0.5
         if stopping():
-            raise AgentError("stopped while the server was starting", kind="interrupted")
+            raise AgentError("stopped while the server was starting", "run the same command again", "interrupted")
         if time.monotonic() > deadline:
             raise AgentError(f"the server is running but not healthy after {timeout:.0f} s: {reason}", kind="unhealthy")
         time.sleep(0.1)

@@ -201,7 +201,7 @@ def test_a_slow_start_is_waited_for_and_can_be_interrupted(server: TinyServer) -
     asked = time.monotonic() + 0.3
     with pytest.raises(AgentError) as caught:
         server.resource.start(lambda: time.monotonic() > asked)
-    assert caught.value.kind == "interrupted"
+    assert (caught.value.kind, caught.value.hint) == ("interrupted", "run the same command again")
     assert server.resource.start(never)["healthy"] is True
 
 
