@@ -52,7 +52,12 @@ def accept(listener):
             return
         threading.Thread(target=forward, args=(client,), daemon=True).start()
 if life["listens"]:
-    listener = socket.create_server(("127.0.0.1", port))
+    try:
+        listener = socket.create_server(("127.0.0.1", port))
+    except OSError:  # another test was quicker
+        say("bind [127.0.0.1]:%d: Address already in use" % port)
+        say("channel_setup_fwd_listener_tcpip: cannot listen to port: %d" % port)
+        sys.exit(255)
     say("debug1: Local forwarding listening on 127.0.0.1 port %d." % port)
     threading.Thread(target=accept, args=(listener,), daemon=True).start()
 end = folder / ("end-%d" % number)

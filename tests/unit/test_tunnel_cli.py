@@ -75,8 +75,8 @@ def test_a_port_that_is_lost_to_another_program_at_the_last_moment(
     ssh.then(leads_to=mlflow)
     command_line.known("prod")
     assert command_line.json("tunnel", "prod", "--background")["tunnel"]["state"] == "up"
-    first, second = (next(word for word in start if word.startswith("127.0.0.1:")) for start in ssh.starts)
-    assert first != second
+    ports = [next(word for word in start if word.startswith("127.0.0.1:")) for start in ssh.starts]
+    assert len(set(ports)) == len(ports) > 1  # other tests may take one, too
 
 
 def test_no_secret_is_in_what_the_tunnel_leaves(reached: CommandLine, ssh: FakeSsh, tmp_path: Path) -> None:
