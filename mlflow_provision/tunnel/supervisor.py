@@ -95,7 +95,7 @@ class Supervisor:
                     if slept and answer in (Answer.NOTHING, Answer.HUNG_UP):
                         self._backoff.reset()
                         return "this machine was asleep, and the link did not survive it"
-                    if ssh.alive and not self._goes(ssh, answer):
+                    if ssh.alive and not self._ssh_is_ending(ssh, answer):
                         self._judge(answer, ssh)
             elif not self._asks and now - began > self._pace.connect:
                 return f"it does not answer within {self._pace.connect:.0f} s"
@@ -103,7 +103,7 @@ class Supervisor:
             time.sleep(self._pace.tick)
         return ""
 
-    def _goes(self, ssh: Ssh, answer: Answer) -> bool:
+    def _ssh_is_ending(self, ssh: Ssh, answer: Answer) -> bool:
         """An ssh that ends hangs up first: is it that, and not MLflow, that went away?"""
         news = answer is Answer.HUNG_UP and self.status.state is not State.MLFLOW_DOWN
         return news and ssh.ends_within(self._pace.last_gasp)
