@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,20 @@ def test_a_missing_user_is_made_a_system_user_without_login(programs: FakeProgra
     assert programs.calls == [
         f"useradd --system --user-group --no-create-home --home-dir {HOME} --shell /usr/sbin/nologin {NAME}"
     ]
+
+
+def test_one_whose_making_was_killed_half_way_gets_its_group(
+    programs: FakePrograms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As seen on a host: in /etc/passwd, and not yet in /etc/group."""
+    programs.add("groupadd")
+    programs.add("usermod")
+    half = pwd.struct_passwd((NAME, "x", 999, 997, "", HOME, "/usr/sbin/nologin"))
+    monkeypatch.setattr(pwd, "getpwnam", {NAME: half}.__getitem__)
+    user = User("user", NAME, HOME)
+    assert found(user) == "finish: it has no group"
+    user.apply(Context())
+    assert programs.calls == [f"groupadd --system {NAME}", f"usermod --gid {NAME} --password ! {NAME}"]
 
 
 def test_a_user_of_somebody_else_is_refused() -> None:
@@ -58,5 +74,8 @@ def test_made_and_removed_for_real() -> None:
         account = pwd.getpwnam(name)
         assert (account.pw_shell, Path(account.pw_dir).exists()) == ("/usr/sbin/nologin", False)
         assert account.pw_uid < 1000
+        subprocess.run(["groupdel", "--force", name], check=True)
+        mend(user)
+        assert grp.getgrnam(name).gr_gid == pwd.getpwnam(name).pw_gid
     finally:
         mend(absent)

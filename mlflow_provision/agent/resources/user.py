@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import pwd
 from dataclasses import dataclass
 
@@ -23,18 +24,22 @@ class User:
         return f"user {self.name}"
 
     def check(self, context: Context) -> Change | None:
-        try:
-            account = pwd.getpwnam(self.name)
-        except KeyError:
+        if not _is_user(self.name):
             return Change("create (system user, no login)")
+        account = pwd.getpwnam(self.name)
         if account.pw_dir != self.home:
             raise AgentError(
                 f"there is a user {self.name} already, and it is not ours (its home is {account.pw_dir})",
                 "give this deployment another name: --name OTHER",
             )
-        return None
+        return None if _is_group(self.name) else Change("finish: it has no group")
 
     def apply(self, context: Context) -> None:
+        if _is_user(self.name):
+            # useradd writes one file after the other, and was killed in between.
+            command.run(["groupadd", "--system", self.name])
+            command.run(["usermod", "--gid", self.name, "--password", "!", self.name])
+            return
         options = [
             "--system",
             "--user-group",
@@ -45,3 +50,17 @@ class User:
             "/usr/sbin/nologin",
         ]
         command.run(["useradd", *options, self.name])
+
+
+def _is_user(name: str) -> bool:
+    try:
+        return bool(pwd.getpwnam(name))
+    except KeyError:
+        return False
+
+
+def _is_group(name: str) -> bool:
+    try:
+        return bool(grp.getgrnam(name))
+    except KeyError:
+        return False
