@@ -43,6 +43,12 @@ def test_one_whose_making_was_killed_half_way_gets_its_group(
     user.apply(Context())
     assert programs.calls == [f"groupadd --system {NAME}", f"usermod --gid {NAME} --password ! {NAME}"]
 
+    monkeypatch.setattr(grp, "getgrnam", {NAME: grp.struct_group((NAME, "x", 990, []))}.__getitem__)
+    assert found(user) == "finish: it has no group"  # killed again, before it was the user's
+    programs.forget()
+    user.apply(Context())
+    assert programs.calls == [f"usermod --gid {NAME} --password ! {NAME}"]
+
 
 def test_a_user_of_somebody_else_is_refused() -> None:
     with pytest.raises(AgentError, match="not ours") as caught:

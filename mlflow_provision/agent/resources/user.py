@@ -32,12 +32,13 @@ class User:
                 f"there is a user {self.name} already, and it is not ours (its home is {account.pw_dir})",
                 "give this deployment another name: --name OTHER",
             )
-        return None if _is_group(self.name) else Change("finish: it has no group")
+        return None if _gid(self.name) == account.pw_gid else Change("finish: it has no group")
 
     def apply(self, context: Context) -> None:
         if _is_user(self.name):
             # useradd writes one file after the other, and was killed in between.
-            command.run(["groupadd", "--system", self.name])
+            if _gid(self.name) is None:
+                command.run(["groupadd", "--system", self.name])
             command.run(["usermod", "--gid", self.name, "--password", "!", self.name])
             return
         options = [
@@ -59,8 +60,8 @@ def _is_user(name: str) -> bool:
         return False
 
 
-def _is_group(name: str) -> bool:
+def _gid(name: str) -> int | None:
     try:
-        return bool(grp.getgrnam(name))
+        return grp.getgrnam(name).gr_gid
     except KeyError:
-        return False
+        return None
