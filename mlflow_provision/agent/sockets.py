@@ -41,6 +41,11 @@ def listening_on(port: int) -> list[Listener]:
     return [listener for listener in listeners() if listener.port == port]
 
 
+def reached_at(address: str) -> str:
+    """Where this host itself reaches what listens at an address."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104
+
+
 def _address(text: str) -> str:
     # The kernel prints each 32-bit word in the byte order of the machine.
     words = [int(text[at : at + 8], 16) for at in range(0, len(text), 8)]

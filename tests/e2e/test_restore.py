@@ -81,7 +81,7 @@ def test_killed_in_the_middle_and_run_again(backed_up: BackedUp, tmp_path: Path,
     def comes() -> str:
         return phase if _phase(journal) == phase else "over" if process.poll() is not None else ""
 
-    if until(comes, pause=0) == "over":
+    if until(comes, pause=0.001) == "over":
         assert phase != "starting", process.communicate()
         pytest.skip(f"{phase} was over too soon to be met")
     for pid in backed_up.host.run(["pgrep", "-f", AGENT], check=False).stdout.split():

@@ -14,6 +14,7 @@ from mlflow_provision.errors import ExitCode, ProvisionError
 from mlflow_provision.host import Ask, answer, dial, pulse
 from mlflow_provision.host.ssh import SshHost
 from mlflow_provision.ssh_target import CONFIG_VARIABLE
+from tests.e2e.waiting import until
 from tests.lab import SUDO_PASSWORD, DelayProxy, LabHost
 from tests.lab.image import Image
 
@@ -243,10 +244,8 @@ def test_the_agent_stops_when_its_operator_is_gone(
             line.cut()
             with pytest.raises(ProvisionError):
                 list(events)
-    deadline = time.monotonic() + 5
-    while host.run(["kill", "-0", pid], check=False).returncode == 0:
-        assert time.monotonic() < deadline, "the agent still runs"
-        time.sleep(0.05)
+    alive = ["kill", "-0", pid]
+    until(lambda: host.run(alive, check=False).returncode, lambda: "the agent still runs", pause=0.05, within=5)
 
 
 def test_a_far_host_costs_few_round_trips(host: LabHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 from typing import Any, Callable
 
-from mlflow_provision.agent import lock
+from mlflow_provision.agent import lock, sockets
 from mlflow_provision.agent.health import certificate, counts, disks, files, growth, machine, newest, notes
 from mlflow_provision.agent.home import expanded
 from mlflow_provision.agent.protocol import AgentError, Event, in_words
@@ -104,7 +104,7 @@ def service(wanted: dict[str, Any], applied: dict[str, Any]) -> Any:
     listen, port = applied.get("listen"), applied.get("port")
     if not (isinstance(listen, str) and isinstance(port, int)):
         return found
-    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen, listen)  # noqa: S104
+    name = sockets.reached_at(listen)
     return replace(found, url=f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}")
 
 

@@ -21,7 +21,7 @@ def served(names: list[str]) -> dict[str, Any] | None:
     listening = sockets.listening_on(_PORT) if names else []
     if not listening:
         return None
-    address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listening[0].address, listening[0].address)  # noqa: S104
+    address = sockets.reached_at(listening[0].address)
     for name in names:
         with contextlib.suppress(OSError, ValueError):
             der = _shown(address, name)

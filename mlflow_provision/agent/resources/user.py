@@ -24,9 +24,9 @@ class User:
         return f"user {self.name}"
 
     def check(self, context: Context) -> Change | None:
-        if not _is_user(self.name):
+        account = _account(self.name)
+        if account is None:
             return Change("create (system user, no login)")
-        account = pwd.getpwnam(self.name)
         if account.pw_dir != self.home:
             raise AgentError(
                 f"there is a user {self.name} already, and it is not ours (its home is {account.pw_dir})",
@@ -35,7 +35,7 @@ class User:
         return None if _gid(self.name) == account.pw_gid else Change("finish: it has no group")
 
     def apply(self, context: Context) -> None:
-        if _is_user(self.name):
+        if _account(self.name):
             # useradd writes one file after the other, and was killed in between.
             if _gid(self.name) is None:
                 command.run(["groupadd", "--system", self.name])
@@ -53,11 +53,11 @@ class User:
         command.run(["useradd", *options, self.name])
 
 
-def _is_user(name: str) -> bool:
+def _account(name: str) -> pwd.struct_passwd | None:
     try:
-        return bool(pwd.getpwnam(name))
+        return pwd.getpwnam(name)
     except KeyError:
-        return False
+        return None
 
 
 def _gid(name: str) -> int | None:
