@@ -11,14 +11,22 @@ from typing import Any
 PROGRAM = """#!{python}
 import json, pathlib, re, signal, socket, sys, threading, time
 folder = pathlib.Path({folder!r})
-with (folder / "started").open("a") as started:
-    started.write(json.dumps(sys.argv[1:]) + "\\n")
 lives = json.loads((folder / "lives.json").read_text())
-number = len((folder / "started").read_text().splitlines())
+started = folder / "started"
+number = 1 + (len(started.read_text().splitlines()) if started.exists() else 0)
 life = lives[min(number, len(lives)) - 1]
 def say(line):
     print(line, file=sys.stderr, flush=True)
 port = int(re.search(r"-L 127\\.0\\.0\\.1:(\\d+):", " ".join(sys.argv))[1])
+if life["listens"] and life["code"] is None:
+    try:
+        listener = socket.create_server(("127.0.0.1", port))
+    except OSError:  # another test was quicker: this start is none of those that are asked for
+        say("bind [127.0.0.1]:%d: Address already in use" % port)
+        say("channel_setup_fwd_listener_tcpip: cannot listen to port: %d" % port)
+        sys.exit(255)
+with started.open("a") as starts:
+    starts.write(json.dumps(sys.argv[1:]) + "\\n")
 for line in life["says"]:
     say(line.replace("PORT", str(port)))
 if life["code"] is not None:
@@ -52,12 +60,6 @@ def accept(listener):
             return
         threading.Thread(target=forward, args=(client,), daemon=True).start()
 if life["listens"]:
-    try:
-        listener = socket.create_server(("127.0.0.1", port))
-    except OSError:  # another test was quicker
-        say("bind [127.0.0.1]:%d: Address already in use" % port)
-        say("channel_setup_fwd_listener_tcpip: cannot listen to port: %d" % port)
-        sys.exit(255)
     say("debug1: Local forwarding listening on 127.0.0.1 port %d." % port)
     threading.Thread(target=accept, args=(listener,), daemon=True).start()
 end = folder / ("end-%d" % number)
